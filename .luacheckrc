@@ -1,0 +1,13 @@
+-- Library and provider code stays in the common subset of Lua 5.4 and LuaJIT 2.1.
+std = "min"
+max_line_length = 110
+self = false
+unused_secondaries = true
+
+files["lua"] = { std = "min", globals = {} }
+files["providers"] = { std = "min" }
+files["scripts"] = { std = "lua54" }
+files["docs"] = { std = "lua54" }
+files["bench"] = { std = "lua54" }
+files["spec"] = { std = "lua54+busted", globals = { "jit" } }
+files["lua/luarium/compat.lua"] = { std = "lua54+luajit" }

@@ -1,0 +1,302 @@
+#include "bind.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OP_CLASS "luarium.op"
+#define ENGINE_CLASS "luarium.engine"
+
+static const char engine_key = 0;
+
+struct engine_box {
+  struct lum_engine *eng;
+  struct lum_guard guard;
+};
+
+static int engine_mt_gc(lua_State *L) {
+  struct engine_box *box = luaL_checkudata(L, 1, ENGINE_CLASS);
+  struct lum_engine *eng = box->eng;
+  box->eng = NULL;
+  if (eng)
+    lum_engine_free(eng);
+  return 0;
+}
+
+static const luaL_Reg engine_meta[] = {{"__gc", engine_mt_gc}, {NULL, NULL}};
+
+static struct engine_box *engine_box(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
+  struct engine_box *box = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (box) {
+    if (!box->eng)
+      luaL_error(L, "luarium: this state is being closed");
+    return box;
+  }
+  lum_bind_class(L, ENGINE_CLASS, NULL, engine_meta);
+  box = lua_newuserdata(L, sizeof *box);
+  memset(box, 0, sizeof *box);
+  luaL_setmetatable(L, ENGINE_CLASS);
+  struct lum_err err;
+  box->eng = lum_engine_new(&err);
+  if (!box->eng)
+    luaL_error(L, "luarium: %s", err.msg);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
+  return box;
+}
+
+struct lum_engine *lum_bind_engine(lua_State *L) {
+  return engine_box(L)->eng;
+}
+
+struct lum_guard *lum_bind_guard(lua_State *L) {
+  return &engine_box(L)->guard;
+}
+
+void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
+  if (!luaL_newmetatable(L, name)) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  if (methods) {
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+  }
+  if (meta)
+    luaL_setfuncs(L, meta, 0);
+  lua_pop(L, 1);
+}
+
+void lum_bind_push_err(lua_State *L, const struct lum_err *err) {
+  lua_createtable(L, 0, 6);
+  lua_pushstring(L, lum_kind_name(err->kind));
+  lua_setfield(L, -2, "kind");
+  lua_pushstring(L, err->msg);
+  lua_setfield(L, -2, "message");
+  if (err->code != 0) {
+    lua_pushinteger(L, err->code);
+    lua_setfield(L, -2, "code");
+  }
+  if (err->name[0] != '\0') {
+    lua_pushstring(L, err->name);
+    lua_setfield(L, -2, "name");
+  }
+  lua_pushboolean(L, err->retryable);
+  lua_setfield(L, -2, "retryable");
+  luaL_getmetatable(L, LUM_ERROR_MT); /* set by luarium.error; nil before it is loaded */
+  if (lua_istable(L, -1))
+    lua_setmetatable(L, -2);
+  else
+    lua_pop(L, 1);
+}
+
+int lum_bind_fail(lua_State *L, const struct lum_err *err) {
+  lua_pushnil(L);
+  lum_bind_push_err(L, err);
+  return 2;
+}
+
+const char *lum_bind_check_cstr(lua_State *L, int arg) {
+  size_t len;
+  const char *s = luaL_checklstring(L, arg, &len);
+  luaL_argcheck(L, strlen(s) == len, arg, "the text contains a NUL byte");
+  return s;
+}
+
+/* ---- boxed operations ---- */
+
+static struct lum_op_box *check_box(lua_State *L, int arg) {
+  struct lum_op_box *box = luaL_checkudata(L, arg, OP_CLASS);
+  luaL_argcheck(L, box->op != NULL, arg, "the operation was never started");
+  return box;
+}
+
+struct lum_op *lum_bind_check_op(lua_State *L, int arg) {
+  return check_box(L, arg)->op;
+}
+
+static int op_done(lua_State *L) {
+  lua_pushboolean(L, check_box(L, 1)->op->done);
+  return 1;
+}
+
+static int op_id(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)check_box(L, 1)->op->id);
+  return 1;
+}
+
+static int op_name(lua_State *L) {
+  lua_pushstring(L, check_box(L, 1)->op->type->name);
+  return 1;
+}
+
+static int op_cancel(lua_State *L) {
+  lum_op_cancel(check_box(L, 1)->op);
+  return 0;
+}
+
+static int op_result(lua_State *L) {
+  struct lum_op_box *box = check_box(L, 1);
+  if (!box->op->done)
+    return luaL_error(L, "operation '%s' has not ended yet", box->op->type->name);
+  if (box->op->err.kind != LUM_OK)
+    return lum_bind_fail(L, &box->op->err);
+  if (box->push)
+    return box->push(L, box->op);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int op_mt_gc(lua_State *L) {
+  struct lum_op_box *box = luaL_checkudata(L, 1, OP_CLASS);
+  struct lum_op *op = box->op;
+  box->op = NULL;
+  if (op) {
+    lum_op_cancel(op); /* nobody can ask for its result any more */
+    lum_op_unref(op);
+  }
+  return 0;
+}
+
+static int op_mt_tostring(lua_State *L) {
+  struct lum_op_box *box = luaL_checkudata(L, 1, OP_CLASS);
+  if (box->op)
+    lua_pushfstring(L, "operation %s (%s)", box->op->type->name, box->op->done ? "ended" : "in flight");
+  else
+    lua_pushliteral(L, "operation (never started)");
+  return 1;
+}
+
+static const luaL_Reg op_methods[] = {
+    {"done", op_done},     {"id", op_id},         {"name", op_name},
+    {"cancel", op_cancel}, {"result", op_result}, {NULL, NULL},
+};
+
+static const luaL_Reg op_meta[] = {
+    {"__gc", op_mt_gc},
+    {"__tostring", op_mt_tostring},
+    {NULL, NULL},
+};
+
+struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push) {
+  struct lum_op_box *box = lua_newuserdata(L, sizeof *box);
+  box->op = NULL;
+  box->push = push;
+  lum_bind_class(L, OP_CLASS, op_methods, op_meta);
+  luaL_setmetatable(L, OP_CLASS);
+  return box;
+}
+
+int lum_bind_started(lua_State *L, struct lum_op_box *box, struct lum_op *op) {
+  if (op) {
+    box->op = op;
+    return 1;
+  }
+  struct lum_err err;
+  lum_err_set(&err, LUM_QUOTA, "out of memory");
+  return lum_bind_fail(L, &err);
+}
+
+/* ---- option fields ---- */
+
+static bool opt_get(lua_State *L, int idx, const char *key) {
+  lua_getfield(L, idx, key);
+  if (!lua_isnil(L, -1))
+    return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+static void opt_fail(lua_State *L, const char *key, const char *expected) {
+  luaL_error(L, "option '%s': expected %s, got %s", key, expected, luaL_typename(L, -1));
+}
+
+const char *lum_opt_bytes(lua_State *L, int idx, const char *key, size_t *len) {
+  *len = 0;
+  if (!opt_get(L, idx, key))
+    return NULL;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    opt_fail(L, key, "a string");
+  const char *s = lua_tolstring(L, -1, len);
+  lua_pop(L, 1);
+  return s;
+}
+
+const char *lum_opt_cstr(lua_State *L, int idx, const char *key, const char *def) {
+  size_t len;
+  const char *s = lum_opt_bytes(L, idx, key, &len);
+  if (!s)
+    return def;
+  if (strlen(s) != len)
+    luaL_error(L, "option '%s': the text contains a NUL byte", key);
+  return s;
+}
+
+double lum_opt_number(lua_State *L, int idx, const char *key, double def) {
+  if (!opt_get(L, idx, key))
+    return def;
+  if (lua_type(L, -1) != LUA_TNUMBER)
+    opt_fail(L, key, "a number");
+  double value = lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+int64_t lum_opt_int(lua_State *L, int idx, const char *key, int64_t def, int64_t min, int64_t max) {
+  double value = lum_opt_number(L, idx, key, (double)def);
+  if (!(value >= (double)min && value <= (double)max) || value != floor(value))
+    luaL_error(L, "option '%s': expected a whole number from %f to %f, got %f", key, (double)min,
+               (double)max, value);
+  return (int64_t)value;
+}
+
+bool lum_opt_bool(lua_State *L, int idx, const char *key, bool def) {
+  if (!opt_get(L, idx, key))
+    return def;
+  if (!lua_isboolean(L, -1))
+    opt_fail(L, key, "true or false");
+  bool value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+const char *const *lum_opt_strings(lua_State *L, int idx, const char *key, size_t *count) {
+  idx = lua_absindex(L, idx);
+  *count = 0;
+  if (!opt_get(L, idx, key)) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  if (!lua_istable(L, -1))
+    opt_fail(L, key, "a list of strings");
+  size_t n = lua_rawlen(L, -1);
+  const char **list = lua_newuserdata(L, (n + 1) * sizeof *list);
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, -2, (int)(i + 1));
+    size_t len = 0;
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    if (!s)
+      luaL_error(L, "option '%s': item %d: expected a string, got %s", key, (int)(i + 1),
+                 luaL_typename(L, -1));
+    if (strlen(s) != len)
+      luaL_error(L, "option '%s': item %d contains a NUL byte", key, (int)(i + 1));
+    list[i] = s;
+    lua_pop(L, 1);
+  }
+  list[n] = NULL;
+  lua_remove(L, -2);
+  *count = n;
+  return list;
+}
+
+uint64_t lum_bind_ms(lua_State *L, double seconds, const char *what) {
+  if (!(seconds >= 0 && seconds <= 315360000.0))
+    luaL_error(L, "%s: expected seconds from 0 to 315360000 (ten years), got %f", what, seconds);
+  return (uint64_t)ceil(seconds * 1000.0);
+}

@@ -1,0 +1,20 @@
+/* luarium.native: the one list of bindings. Each opener pushes its table, kept under its name. */
+#include "bind.h"
+
+static const struct {
+  const char *name;
+  lua_CFunction open;
+} libraries[] = {
+    {"loop", lum_open_loop},
+};
+
+__attribute__((visibility("default"))) int luaopen_luarium_native(lua_State *L);
+
+int luaopen_luarium_native(lua_State *L) {
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+    libraries[i].open(L);
+    lua_setfield(L, -2, libraries[i].name);
+  }
+  return 1;
+}

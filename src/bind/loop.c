@@ -1,0 +1,110 @@
+/* luarium.native.loop: the clock, the poll that the scheduler sleeps in, and the guard against scripts that
+ * compute for ever without waiting. */
+#include "bind.h"
+#include "core/timer.h"
+
+#include <string.h>
+
+/* loop.poll(timeout_ms, out) -> n, state. Fills out[1..n] with the ids of completed operations. */
+static int loop_poll(lua_State *L) {
+  struct lum_engine *eng = lum_bind_engine(L);
+  double timeout = luaL_checknumber(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  static const char *const states[] = {"done", "timeout", "woken", "idle"};
+  enum lum_poll state = lum_engine_poll(eng, timeout < 0 ? -1 : (int64_t)timeout);
+  int n = 0;
+  for (struct lum_op *op; (op = lum_engine_take(eng));) {
+    lua_Number id = (lua_Number)op->id;
+    lum_op_unref(op);
+    lua_pushnumber(L, id);
+    lua_rawseti(L, 2, ++n);
+  }
+  lua_pushinteger(L, n);
+  lua_pushstring(L, states[state]);
+  return 2;
+}
+
+static int loop_monotonic(lua_State *L) {
+  lua_pushnumber(L, lum_monotonic());
+  return 1;
+}
+
+static int loop_realtime(lua_State *L) {
+  lua_pushnumber(L, lum_realtime());
+  return 1;
+}
+
+static int loop_sleep(lua_State *L) {
+  uint64_t ms = lum_bind_ms(L, luaL_checknumber(L, 1), "sleep");
+  struct lum_engine *eng = lum_bind_engine(L);
+  struct lum_op_box *box = lum_bind_box(L, NULL);
+  return lum_bind_started(L, box, lum_sleep_start(eng, ms));
+}
+
+/* loop.counts() -> operations in flight, operations alive, libuv handles. */
+static int loop_counts(lua_State *L) {
+  struct lum_engine *eng = lum_bind_engine(L);
+  lua_pushnumber(L, (lua_Number)eng->inflight_count);
+  lua_pushnumber(L, (lua_Number)eng->live_ops);
+  lua_pushnumber(L, (lua_Number)lum_engine_handles(eng));
+  return 3;
+}
+
+/* ---- the guard ---- */
+
+#define GUARD_STEPS 1000000
+
+static void guard_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  struct lum_guard *guard = lum_bind_guard(L);
+  if (guard->limit <= 0 || lum_monotonic() - guard->since < guard->limit)
+    return;
+  /* A script that catches the error and goes on spinning is stopped again at every instruction. */
+  if (++guard->raised >= 3)
+    lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
+  luaL_error(L,
+             "the script computed for %d seconds without waiting for anything: is there an endless loop? "
+             "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
+             (int)guard->limit);
+}
+
+/* loop.guard(seconds): the limit for every coroutine that is armed; 0 switches it off. */
+static int loop_guard(lua_State *L) {
+  lum_bind_guard(L)->limit = luaL_checknumber(L, 1);
+  return 0;
+}
+
+/* loop.arm(co): counts the instructions of a coroutine. */
+static int loop_arm(lua_State *L) {
+  lua_State *co = lua_tothread(L, 1);
+  luaL_argcheck(L, co, 1, "expected a coroutine");
+  lua_sethook(co, guard_hook, LUA_MASKCOUNT, GUARD_STEPS);
+  return 0;
+}
+
+/* loop.mark(): a coroutine is about to run; its time starts now. */
+static int loop_mark(lua_State *L) {
+  struct lum_guard *guard = lum_bind_guard(L);
+  guard->since = lum_monotonic();
+  guard->raised = 0;
+  return 0;
+}
+
+/* loop.error_metatable(): the metatable of error objects that natives make; luarium.error fills it. */
+static int loop_error_metatable(lua_State *L) {
+  luaL_newmetatable(L, LUM_ERROR_MT);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"error_metatable", loop_error_metatable},
+    {"poll", loop_poll},     {"monotonic", loop_monotonic}, {"realtime", loop_realtime},
+    {"sleep", loop_sleep},   {"counts", loop_counts},       {"guard", loop_guard},
+    {"arm", loop_arm},       {"mark", loop_mark},           {NULL, NULL},
+};
+
+int lum_open_loop(lua_State *L) {
+  luaL_newlib(L, functions);
+  return 1;
+}

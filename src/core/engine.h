@@ -1,0 +1,54 @@
+/* The engine: one event loop, its operations in flight and the queue of completed ones. One per host state,
+ * used from one thread. It installs no signal handler and touches no process-wide state. */
+#ifndef LUM_ENGINE_H
+#define LUM_ENGINE_H
+
+#include <uv.h>
+
+#include "op.h"
+
+struct lum_httpc;
+
+struct lum_engine {
+  uv_loop_t loop;
+  uv_async_t wake;
+  uv_timer_t poll_timer;
+  struct lum_op inflight;              /* list head */
+  struct lum_op *done_head, *done_tail; /* completed, not yet taken */
+  size_t inflight_count, live_ops;     /* live: initialised and not yet freed */
+  uint64_t next_id;
+  bool woken, closed;
+  struct lum_httpc *httpc;                    /* made at the first request */
+  void (*httpc_free)(struct lum_httpc *httpc); /* set with it */
+};
+
+/* NULL on failure, with err filled. */
+struct lum_engine *lum_engine_new(struct lum_err *err);
+
+/* Cancels what is in flight, runs the loop until every handle is closed, and gives up the caller's claim. The
+ * memory itself goes with the last operation that somebody still refers to. */
+void lum_engine_free(struct lum_engine *eng);
+
+enum lum_poll { LUM_POLL_DONE, LUM_POLL_TIMEOUT, LUM_POLL_WOKEN, LUM_POLL_IDLE };
+
+/* Runs the loop until an operation has completed, timeout_ms has passed (negative: no limit), somebody called
+ * lum_engine_wake, or nothing is left that could ever complete (IDLE). */
+enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms);
+
+/* The next completed operation, or NULL. The caller gets its reference. */
+struct lum_op *lum_engine_take(struct lum_engine *eng);
+
+/* Makes a poll return. The one function that other threads and signal handlers may call. */
+void lum_engine_wake(struct lum_engine *eng);
+
+/* Seconds on the monotonic clock, and since the epoch. */
+double lum_monotonic(void);
+double lum_realtime(void);
+
+/* Active libuv handles that are not the engine's own: for leak checks. */
+size_t lum_engine_handles(struct lum_engine *eng);
+
+/* For op.c: an operation is gone. */
+void lum_engine_op_freed(struct lum_engine *eng);
+
+#endif
