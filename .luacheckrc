@@ -1,6 +1,6 @@
 -- Library and provider code stays in the common subset of Lua 5.4 and LuaJIT 2.1.
 std = "min"
-max_line_length = 110
+max_line_length = 120
 self = false
 unused_secondaries = true
 

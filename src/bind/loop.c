@@ -64,9 +64,9 @@ static void guard_hook(lua_State *L, lua_Debug *ar) {
   if (++guard->raised >= 3)
     lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
   luaL_error(L,
-             "the script computed for %d seconds without waiting for anything: is there an endless loop? "
+             "the script computed for %f seconds without waiting for anything: is there an endless loop? "
              "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
-             (int)guard->limit);
+             guard->limit);
 }
 
 /* loop.guard(seconds): the limit for every coroutine that is armed; 0 switches it off. */

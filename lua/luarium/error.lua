@@ -1,0 +1,144 @@
+--- Error objects and the registry of their kinds. Natives make the same objects: they share this metatable.
+local native = require "luarium.native"
+
+---@class luarium.Error
+---@field kind string one of the registry below
+---@field message string one line: what was wrong, what was expected, what to do
+---@field op string? the operation that failed, such as "docker.create"
+---@field provider string?
+---@field status integer? the vendor's status
+---@field code integer? the system's code
+---@field name string? its symbolic name, such as "ENOENT"
+---@field retryable boolean? trying the same again may help
+---@field retry_after number? seconds
+---@field cause any the error behind this one
+---@field data table? what else is known, such as partial output
+---@field traceback string?
+local Error = {}
+local mt = native.loop.error_metatable()
+mt.__index = Error
+mt.__name = "luarium.Error"
+
+local M = { mt = mt }
+
+--- Every kind there is, with what it tells the caller.
+M.kinds = {
+  invalid = "the call or its arguments are wrong",
+  not_found = "what was named does not exist",
+  conflict = "it exists already, or is in a state that forbids this",
+  auth = "the credentials are missing or refused",
+  quota = "a limit of the account, the machine or the caller is reached",
+  rate_limited = "too many calls; retry_after tells when to come back",
+  timeout = "the time given was not enough",
+  cancelled = "somebody asked for it to stop",
+  unavailable = "the other side cannot be reached now",
+  sandbox_gone = "the sandbox no longer exists",
+  unsupported = "this provider cannot do that",
+  io = "the system refused a file or stream operation",
+  protocol = "the other side sent something malformed or forbidden",
+  internal = "a script or Luarium itself failed",
+}
+
+--- Makes an error object without raising it.
+---@param kind string
+---@param message string
+---@param fields table? further fields of luarium.Error
+---@return luarium.Error
+function M.new(kind, message, fields)
+  assert(M.kinds[kind], "unknown error kind")
+  local err = {}
+  for key, value in pairs(fields or {}) do
+    err[key] = value
+  end
+  err.kind, err.message = kind, message
+  return setmetatable(err, mt)
+end
+
+--- Whether a value is one of our error objects, of the given kind if one is given.
+---@param value any
+---@param kind string?
+---@return boolean
+function M.is(value, kind)
+  return getmetatable(value) == mt and (kind == nil or value.kind == kind)
+end
+
+--- Raises an error object.
+---@param kind string
+---@param message string
+---@param fields table?
+function M.raise(kind, message, fields)
+  error(M.new(kind, message, fields), 0)
+end
+
+--- Turns any error value into an error object; objects pass unchanged.
+---@param value any
+---@return luarium.Error
+function M.from(value)
+  if M.is(value) then
+    return value
+  end
+  if type(value) == "table" and type(value.message) == "string" then
+    return M.new("internal", value.message, { cause = value })
+  end
+  return M.new("internal", tostring(value), { cause = type(value) ~= "string" and value or nil })
+end
+
+--- A message handler for xpcall: strings become objects, and objects learn where they were raised. Tables of
+--- the script's own pass unchanged.
+function M.handler(value)
+  if type(value) == "table" and not M.is(value) then
+    return value
+  end
+  local err = M.from(value)
+  if not err.traceback and err.kind ~= "cancelled" then
+    err.traceback = debug.traceback(nil, 2)
+  end
+  return err
+end
+
+---@param kind string
+---@return boolean
+function Error:is(kind)
+  return self.kind == kind
+end
+
+--- The same error seen from a layer further up: op is put in front, fields are added, the first one is the cause.
+---@param op string
+---@param fields table?
+---@return luarium.Error
+function Error:wrap(op, fields)
+  local err = {}
+  for key, value in pairs(self) do
+    err[key] = value
+  end
+  for key, value in pairs(fields or {}) do
+    err[key] = value
+  end
+  err.op, err.cause = op, self
+  return setmetatable(err, mt)
+end
+
+--- All that is known, over several lines.
+---@return string
+function Error:trace()
+  local lines = { tostring(self) .. " [" .. self.kind .. "]" }
+  if self.traceback then
+    lines[#lines + 1] = self.traceback
+  end
+  local cause, depth = self.cause, 0
+  while cause ~= nil and depth < 8 do
+    lines[#lines + 1] = "caused by: " .. tostring(cause)
+    cause = type(cause) == "table" and cause.cause or nil
+    depth = depth + 1
+  end
+  return table.concat(lines, "\n")
+end
+
+function mt.__tostring(self)
+  if self.op then
+    return self.op .. ": " .. self.message
+  end
+  return self.message
+end
+
+return M

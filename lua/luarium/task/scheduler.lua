@@ -1,0 +1,425 @@
+--- The scheduler: tasks are coroutines, an operation that waits yields its task, and this file is the one place
+--- that resumes one. Completed operations come from the engine's poll; nothing is ever resumed inside a callback.
+local compat = require "luarium.compat"
+local errors = require "luarium.error"
+local native = require "luarium.native"
+
+local loop = native.loop
+local running, yield = coroutine.running, coroutine.yield
+local pack, unpack = compat.pack, compat.unpack
+
+local M = {}
+
+local AWAIT = {} -- what our own yields carry; any other yield in a task is a mistake
+
+---@class luarium.Task
+---@field id integer
+---@field name string
+---@field state "ready"|"running"|"waiting"|"done"
+---@field scope table the innermost cancel scope
+local Task = {}
+local task_mt = { __index = Task, __name = "luarium.Task" }
+
+local current          -- the task that runs now
+local next_id = 0
+local live, live_count = {}, 0
+local ready, head, tail = {}, 1, 0
+local waiters = {}     -- operation id -> task, or a function to call
+local completed = {}   -- reused for every poll
+local forwarded = setmetatable({}, { __mode = "k" }) -- coroutines whose waits are passed up to their task
+local guard_on = false
+
+local function wake(task)
+  if not task.queued and task.state ~= "done" then
+    task.queued = true
+    tail = tail + 1
+    ready[tail] = task
+  end
+end
+M.wake = wake
+
+---@return luarium.Task? task the one that runs now
+function M.current()
+  return current
+end
+
+-- ---- cancel scopes (made by luarium.task.scope; only their meaning for waiting is known here) ----
+
+--- Why the task must not wait any longer, or nil. The innermost reason wins; a shield hides what is outside it.
+local function cancel_reason(task)
+  local scope = task.scope
+  while scope do
+    if scope.error then
+      return scope.error
+    end
+    if scope.shield then
+      return nil
+    end
+    scope = scope.parent
+  end
+end
+M.cancel_reason = cancel_reason
+
+--- Makes a waiting task look at its scopes again.
+function M.interrupt(task)
+  if task.op then
+    task.op:cancel()
+  elseif task.state == "waiting" then
+    wake(task)
+  end
+end
+
+-- ---- waiting ----
+
+local function check_coroutine(task)
+  local co = running()
+  if co ~= task.co and not forwarded[co] then
+    errors.raise("invalid", "a call that waits was made inside a coroutine of the script's own, which its task "
+      .. "does not know: make it with luarium.task.wrap or luarium.task.create instead")
+  end
+end
+
+local turn
+
+local function drive(op)
+  while not op:done() do
+    turn(-1)
+  end
+  return op:result()
+end
+
+local function settle(task, value, ...)
+  if value == nil then
+    local err = ...
+    if errors.is(err, "cancelled") then
+      local why = cancel_reason(task)
+      if why then
+        error(why, 0)
+      end
+    end
+  end
+  return value, ...
+end
+
+--- Waits for an operation and returns its results, or nil and an error. Raises when the task is cancelled
+--- meanwhile. `await(nil, err)` returns nil, err, so that a failed start passes through.
+---@async
+---@param op userdata? an operation that a native started
+---@param err luarium.Error?
+---@return any ...
+function M.await(op, err)
+  if op == nil then
+    return nil, err
+  end
+  local task = current
+  if not task then
+    return drive(op)
+  end
+  if not op:done() then
+    check_coroutine(task)
+    if cancel_reason(task) then
+      op:cancel()
+    end
+    if not op:done() then
+      task.op, task.state, task.since = op, "waiting", loop.monotonic()
+      waiters[op:id()] = task
+      repeat
+        yield(AWAIT)
+      until op:done()
+      task.op = nil
+    end
+  end
+  return settle(task, op:result())
+end
+
+--- Waits until ready() is true, looking again whenever somebody wakes the task.
+---@async
+---@param what string for dumps
+---@param condition fun(): boolean
+---@param uninterruptible boolean? stay even when cancelled: only for what is sure to end
+function M.park(what, condition, uninterruptible)
+  local task = current
+  if not task then
+    while not condition() do
+      local n, state = turn(-1)
+      if n == 0 and state == "idle" and tail < head and not condition() then
+        errors.raise("internal", "deadlock: nothing is left that could end the wait for " .. what)
+      end
+    end
+    return
+  end
+  while not condition() do
+    check_coroutine(task)
+    if not uninterruptible then
+      local why = cancel_reason(task)
+      if why then
+        error(why, 0)
+      end
+    end
+    task.what, task.state, task.since = what, "waiting", loop.monotonic()
+    yield(AWAIT)
+    task.what = nil
+  end
+end
+
+--- Lets other tasks run.
+---@async
+function M.yield()
+  local task = current
+  if task then
+    wake(task)
+    task.state = "ready"
+    check_coroutine(task)
+    yield(AWAIT)
+  else
+    turn(0)
+  end
+end
+
+--- Calls fn, in the scheduler and not in a task, when the operation has completed. fn must not wait.
+function M.on_complete(op, fn)
+  waiters[op:id()] = fn
+end
+
+function M.forget(op)
+  waiters[op:id()] = nil
+end
+
+-- ---- coroutines inside a task ----
+
+local function forward(co, ...)
+  local results = pack(coroutine.resume(co, ...))
+  while results[1] and results[2] == AWAIT do
+    yield(AWAIT)
+    results = pack(coroutine.resume(co))
+  end
+  return unpack(results, 1, results.n)
+end
+
+--- coroutine.create for generators whose body may wait; resume it with luarium.task.resume.
+function M.create(fn)
+  local co = coroutine.create(fn)
+  forwarded[co] = true
+  return co
+end
+
+--- coroutine.resume that passes the waits of the inner coroutine up to the task.
+function M.resume(co, ...)
+  forwarded[co] = true
+  return forward(co, ...)
+end
+
+--- coroutine.wrap for generators whose body may wait.
+function M.wrap(fn)
+  local co = M.create(fn)
+  local function check(ok, ...)
+    if not ok then
+      error((...), 0)
+    end
+    return ...
+  end
+  return function(...)
+    return check(forward(co, ...))
+  end
+end
+
+-- ---- running ----
+
+local function body(task)
+  local results = pack(xpcall(task.fn, errors.handler, unpack(task.args, 1, task.args.n)))
+  task.ok, task.results = results[1], results
+end
+
+local function finish(task, ok, err)
+  if not ok or task.ok == nil then -- the coroutine itself broke: an error in our own body, or out of memory
+    task.ok, task.results = false, { false, errors.from(err or "the task ended in an unknown way"), n = 2 }
+  end
+  if not task.ok then
+    task.error = task.results[2]
+  end
+  task.state, task.fn, task.args = "done", nil, nil
+  live[task], live_count = nil, live_count - 1
+  if task.on_finish then
+    task.on_finish(task)
+  end
+  for _, waiter in ipairs(task.joiners or {}) do
+    wake(waiter)
+  end
+end
+
+local function stray_yield(task)
+  local err = errors.new("invalid", "a task may not call coroutine.yield itself: use luarium.task.yield() to let "
+    .. "others run, or luarium.task.wrap for a generator")
+  if not compat.is_luajit then
+    -- Raised inside the coroutine, so that its own cleanup runs.
+    debug.sethook(task.co, function()
+      debug.sethook(task.co)
+      error(err, 0)
+    end, "", 1)
+    wake(task)
+  else
+    task.ok, task.results = false, { false, err, n = 2 }
+    finish(task, true)
+  end
+end
+
+local function resume(task)
+  current, task.state = task, "running"
+  if guard_on then
+    loop.mark()
+  end
+  local ok, tag = coroutine.resume(task.co, task)
+  current = nil
+  if coroutine.status(task.co) == "dead" then
+    finish(task, ok, tag)
+  elseif tag ~= AWAIT then
+    stray_yield(task)
+  elseif task.state == "running" then
+    task.state = "waiting"
+  end
+end
+
+local function run_ready()
+  local last = tail -- those woken meanwhile get their turn after the next poll: nobody starves the loop
+  while head <= last do
+    local task = ready[head]
+    ready[head] = nil
+    head = head + 1
+    task.queued = false
+    if task.state ~= "done" then
+      resume(task)
+    end
+  end
+  if head > tail then
+    head, tail = 1, 0
+  end
+end
+
+--- One round: run what is ready, then let the engine wait up to timeout_ms (-1: until something happens).
+---@return integer n completed operations
+---@return string state "done", "timeout", "woken" or "idle"
+function turn(timeout_ms)
+  run_ready()
+  local n, state = loop.poll(tail >= head and 0 or timeout_ms, completed)
+  for i = 1, n do
+    local id = completed[i]
+    local waiter = waiters[id]
+    waiters[id] = nil
+    if type(waiter) == "function" then
+      waiter()
+    elseif waiter then
+      wake(waiter)
+    end
+  end
+  return n, state
+end
+
+---@class luarium.SpawnOptions
+---@field name string?
+---@field scope table? the cancel scope around it
+---@field on_finish function?
+
+--- Makes a task; it first runs in the next round.
+---@param fn function
+---@param args table packed arguments
+---@param options luarium.SpawnOptions
+---@return luarium.Task
+function M.spawn(fn, args, options)
+  next_id = next_id + 1
+  local task = setmetatable({
+    id = next_id, name = options.name or "task " .. next_id, fn = fn, args = args, state = "ready",
+    scope = options.scope, on_finish = options.on_finish, co = coroutine.create(body),
+  }, task_mt)
+  if guard_on then
+    loop.arm(task.co)
+  end
+  live[task], live_count = true, live_count + 1
+  wake(task)
+  return task
+end
+
+--- Waits for a task to end.
+---@async
+---@return any ... what its function returned; its error is raised
+function Task:wait()
+  if self.state ~= "done" then
+    if current then
+      self.joiners = self.joiners or {}
+      table.insert(self.joiners, current)
+    end
+    M.park("task " .. self.name, function()
+      return self.state == "done"
+    end)
+  end
+  if not self.ok then
+    error(self.error, 0)
+  end
+  return unpack(self.results, 2, self.results.n)
+end
+
+function task_mt.__tostring(self)
+  return ("task %s (%s)"):format(self.name, self.state)
+end
+
+--- Runs the loop until the task has ended. `on_deadlock(task)` is asked once when nothing can ever end it.
+function M.run_until_done(task, on_deadlock)
+  local told = false
+  while task.state ~= "done" do
+    local n, state = turn(-1)
+    if n == 0 and state == "idle" and tail < head and task.state ~= "done" then
+      if told then
+        errors.raise("internal", "deadlock: tasks wait for each other:\n" .. M.dump())
+      end
+      told = true
+      on_deadlock(task)
+    end
+  end
+end
+
+--- One non-blocking step for hosts with a loop of their own.
+---@param budget number seconds it may take at most, roughly
+---@return integer live tasks that are still there
+function M.step(budget)
+  local finish_at = loop.monotonic() + (budget or 0)
+  repeat
+    local n = turn(0)
+  until n == 0 and tail < head or loop.monotonic() >= finish_at
+  return live_count
+end
+
+--- Limits how long a task may compute without waiting. 0 switches the guard off.
+---@param seconds number
+function M.guard(seconds)
+  guard_on = seconds > 0 and not compat.is_luajit -- LuaJIT's compiled code runs no count hooks
+  loop.guard(guard_on and seconds or 0)
+end
+
+---@return integer count tasks that have not ended
+function M.live()
+  return live_count
+end
+
+--- Who waits for what, one line a task, oldest first, with the place in the script when verbose.
+---@param verbose boolean?
+---@return string
+function M.dump(verbose)
+  local list = {}
+  for task in pairs(live) do
+    list[#list + 1] = task
+  end
+  table.sort(list, function(a, b)
+    return a.id < b.id
+  end)
+  local lines, now = {}, loop.monotonic()
+  for _, task in ipairs(list) do
+    local what = task.op and task.op:name() or task.what or ""
+    local since = task.state == "waiting" and (" for %.1f s"):format(now - (task.since or now)) or ""
+    lines[#lines + 1] = ("%s: %s%s%s"):format(task.name, task.state, what ~= "" and " on " .. what or "", since)
+    if verbose then
+      lines[#lines + 1] = debug.traceback(task.co)
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+return M

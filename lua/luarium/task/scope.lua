@@ -1,0 +1,404 @@
+--- Structured concurrency: cancel scopes, scopes of tasks, all, map, race, timeout, shield.
+---
+--- A cancel scope is one frame of a task in which waiting may be forbidden. Scopes form a tree that follows the
+--- code: a scope entered inside another, or a task spawned in it, is its child. Cancelling a scope makes every
+--- wait below it raise, again and again, until the frame is left; a shield lets cleanup wait all the same.
+local compat = require "luarium.compat"
+local errors = require "luarium.error"
+local native = require "luarium.native"
+local scheduler = require "luarium.task.scheduler"
+
+local loop = native.loop
+local pack, unpack = compat.pack, compat.unpack
+local handler = errors.handler
+
+local M = {}
+
+--- How long the cleanup of a scope may take, in seconds.
+M.cleanup_budget = 60
+
+-- ---- cancel scopes ----
+
+local function add_child(parent, scope)
+  if parent then
+    parent.children = parent.children or {}
+    parent.children[scope] = true
+  end
+end
+
+local function drop_child(scope)
+  local parent = scope.parent
+  if parent then
+    parent.children[scope] = nil
+  end
+end
+
+local function new_scope(parent, owner)
+  local scope = { parent = parent, owner = owner }
+  add_child(parent, scope)
+  return scope
+end
+
+local function enter(task)
+  local scope = new_scope(task.scope, task)
+  task.scope = scope
+  return scope
+end
+
+local function notify(scope)
+  if scope.owner and scope.owner.scope == scope then
+    scheduler.interrupt(scope.owner)
+  end
+  for child in pairs(scope.children or {}) do
+    if not child.shield then
+      notify(child)
+    end
+  end
+end
+
+local function cancel(scope, reason)
+  if not scope.error then
+    scope.error = reason
+    notify(scope)
+  end
+end
+
+local function arm(scope, seconds, reason)
+  scope.deadline = loop.monotonic() + seconds
+  local op, err = loop.sleep(seconds)
+  if not op then
+    error(err, 0)
+  end
+  scope.timer = op
+  scheduler.on_complete(op, function()
+    scope.timer = nil
+    cancel(scope, reason)
+  end)
+end
+
+local function leave(scope)
+  if scope.timer then
+    scheduler.forget(scope.timer)
+    scope.timer:cancel()
+    scope.timer = nil
+  end
+  drop_child(scope)
+  scope.owner.scope = scope.parent
+end
+
+local function rethrow(results)
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return unpack(results, 2, results.n)
+end
+
+-- ---- running outside a task ----
+
+local function on_deadlock(task)
+  cancel(task.scope, errors.new("internal", "deadlock: nothing is left that could end these waits:\n"
+    .. scheduler.dump()))
+end
+
+local function spawn(name, parent, on_finish, fn, ...)
+  local scope = new_scope(parent, nil)
+  local task = scheduler.spawn(fn, pack(...), {
+    name = name,
+    scope = scope,
+    on_finish = function(done)
+      drop_child(scope)
+      if on_finish then
+        on_finish(done)
+      end
+    end,
+  })
+  scope.owner = task
+  task.base = scope
+  return task
+end
+
+--- Runs fn as a task and drives the loop until it has ended. Inside a task it is a plain call.
+---@param fn function
+---@return any ... what fn returned; its error is raised
+function M.run(fn, ...)
+  if scheduler.current() then
+    return fn(...)
+  end
+  local task = spawn("main", nil, nil, fn, ...)
+  scheduler.run_until_done(task, on_deadlock)
+  return task:wait()
+end
+
+--- Starts a task that belongs to no scope: whoever starts it must see to its end. Prefer a scope.
+---@param name string
+---@param fn function
+---@return luarium.Task
+function M.spawn_detached(name, fn, ...)
+  return spawn(name, nil, nil, fn, ...)
+end
+
+--- Asks a task to stop: its next wait, or the one it is in, raises `cancelled`.
+---@param task luarium.Task
+---@param reason string|luarium.Error|nil
+function M.cancel_task(task, reason)
+  if task.state ~= "done" then
+    cancel(task.base, errors.is(reason) and reason
+      or errors.new("cancelled", tostring(reason or (task.name .. " was cancelled"))))
+  end
+end
+
+-- ---- scopes of tasks ----
+
+---@class luarium.Scope
+---@field name string
+local Scope = {}
+local scope_mt = { __index = Scope, __name = "luarium.Scope" }
+
+--- Starts fn(...) as a child task of this scope.
+---@param fn function
+---@return luarium.Task
+function Scope:spawn(fn, ...)
+  if self.closed then
+    errors.raise("invalid", "scope:spawn: the scope has ended; spawn only while its function runs")
+  end
+  self.pending, self.count = self.pending + 1, self.count + 1
+  local name = ("%s/%d"):format(self.name, self.count)
+  return spawn(name, self.cancel_scope, function(task)
+    self.pending = self.pending - 1
+    if not task.ok then
+      local foreign = task.error == scheduler.cancel_reason({ scope = self.cancel_scope })
+      if not foreign and task.error ~= task.base.error then
+        self.failure = self.failure or task.error
+        cancel(self.cancel_scope, errors.new("cancelled", "another task of the scope failed", { cause = task.error }))
+      end
+    end
+    scheduler.wake(self.owner)
+  end, fn, ...)
+end
+
+--- Runs fn when the scope ends, however it ends: last one first, shielded, so that it may wait.
+---@param fn function
+function Scope:defer(fn, ...)
+  self.deferred[#self.deferred + 1] = { fn = fn, args = pack(...) }
+end
+
+--- Ends the scope early: every wait in it raises `cancelled`.
+---@param reason string?
+function Scope:cancel(reason)
+  cancel(self.cancel_scope, errors.new("cancelled", reason or (self.name .. " was cancelled")))
+end
+
+local function run_deferred(self)
+  local failure
+  for i = #self.deferred, 1, -1 do
+    local item = self.deferred[i]
+    local results = pack(xpcall(M.shield, handler, M.cleanup_budget, item.fn, unpack(item.args, 1, item.args.n)))
+    if not results[1] then
+      failure = failure or results[2]
+    end
+  end
+  return failure
+end
+
+--- Runs fn(scope) and returns its results once every child task has ended. When the body or a child fails, the others
+--- are cancelled and the first failure is raised after all have ended and the deferred functions have run.
+---@async
+---@param fn fun(scope: luarium.Scope): ...
+---@param name string?
+---@return any ...
+function M.scope(fn, name)
+  local task = scheduler.current()
+  if not task then
+    return M.run(M.scope, fn, name)
+  end
+  local frame = enter(task)
+  local self = setmetatable({
+    name = name or "scope", cancel_scope = frame, owner = task, pending = 0, count = 0, deferred = {},
+  }, scope_mt)
+  local results = pack(xpcall(fn, handler, self))
+  if not results[1] then
+    cancel(frame, errors.new("cancelled", "the scope's own function failed", { cause = results[2] }))
+  end
+  scheduler.park("children of " .. self.name, function()
+    return self.pending == 0
+  end, true)
+  self.closed = true
+  local cleanup_failure = run_deferred(self)
+  leave(frame)
+  if self.failure then
+    error(self.failure, 0)
+  end
+  if results[1] and cleanup_failure then
+    error(cleanup_failure, 0)
+  end
+  return rethrow(results)
+end
+
+--- Runs fn(...) with at most so many seconds for its waits; then they raise `timeout`. An outer deadline that comes
+--- earlier wins. The time of fn's own cleanup under a shield comes on top.
+---@async
+---@param seconds number
+---@param fn function
+---@return any ... what fn returned
+function M.timeout(seconds, fn, ...)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    errors.raise("invalid", "timeout: expected seconds (a number of at least 0), got " .. tostring(seconds))
+  end
+  local task = scheduler.current()
+  if not task then
+    return M.run(M.timeout, seconds, fn, ...)
+  end
+  local frame = enter(task)
+  arm(frame, seconds, errors.new("timeout", ("no result within %g s"):format(seconds), { retryable = true }))
+  local results = pack(xpcall(fn, handler, ...))
+  leave(frame)
+  return rethrow(results)
+end
+
+--- Runs fn(...) so that it may wait although its task is being cancelled, for at most so many seconds.
+---@async
+---@param seconds number
+---@param fn function
+---@return any ...
+function M.shield(seconds, fn, ...)
+  local task = scheduler.current()
+  if not task then
+    return M.run(M.shield, seconds, fn, ...)
+  end
+  local frame = enter(task)
+  frame.shield = true
+  arm(frame, seconds, errors.new("timeout", ("cleanup did not end within %g s"):format(seconds)))
+  local results = pack(xpcall(fn, handler, ...))
+  leave(frame)
+  return rethrow(results)
+end
+
+--- The monotonic time at which the current task must have ended, or nil.
+---@return number?
+function M.deadline()
+  local task, earliest = scheduler.current(), nil
+  local scope = task and task.scope
+  while scope do
+    if scope.deadline and (not earliest or scope.deadline < earliest) then
+      earliest = scope.deadline
+    end
+    scope = not scope.shield and scope.parent or nil
+  end
+  return earliest
+end
+
+-- ---- combinators ----
+
+--- Runs all functions at once; returns their first results under the same keys.
+---@async
+---@param functions table<any, function>
+---@return table results
+function M.all(functions)
+  if type(functions) ~= "table" then
+    errors.raise("invalid", "all: expected a table of functions, got " .. type(functions))
+  end
+  for key, fn in pairs(functions) do
+    if type(fn) ~= "function" then
+      errors.raise("invalid", ("all: entry %s: expected a function, got %s"):format(tostring(key), type(fn)))
+    end
+  end
+  local results = {}
+  M.scope(function(scope)
+    for key, fn in pairs(functions) do
+      scope:spawn(function()
+        results[key] = fn()
+      end)
+    end
+  end, "all")
+  return results
+end
+
+local function settled(fn, item, index)
+  local results = pack(xpcall(fn, handler, item, index))
+  if results[1] then
+    return { ok = true, value = results[2] }
+  end
+  local why = scheduler.cancel_reason(scheduler.current())
+  if why then
+    error(why, 0)
+  end
+  return { ok = false, error = errors.from(results[2]) }
+end
+
+---@class luarium.MapOptions
+---@field concurrency integer? how many at a time; default 16
+---@field settle boolean? go on when one fails: each result is then {ok=true, value=} or {ok=false, error=}
+
+--- Calls fn(item, index) for every item of a list, several at a time; results keep the order of the list.
+---@async
+---@param list any[]
+---@param fn fun(item: any, index: integer): any
+---@param options luarium.MapOptions?
+---@return any[] results
+function M.map(list, fn, options)
+  local check = require "luarium.check"
+  check.argument(list, "table", "map", "the list")
+  check.argument(fn, "function", "map", "the function")
+  options = check.options(options, {
+    concurrency = { type = "integer", min = 1 },
+    settle = "boolean",
+  }, "map")
+  local results, next_index, n = {}, 1, #list
+  local call = options.settle and function(item, index)
+    return settled(fn, item, index)
+  end or fn
+  M.scope(function(scope)
+    for _ = 1, math.min(options.concurrency or 16, n) do
+      scope:spawn(function()
+        while next_index <= n do
+          local index = next_index
+          next_index = index + 1
+          results[index] = call(list[index], index)
+        end
+      end)
+    end
+  end, "map")
+  return results
+end
+
+--- Runs all functions at once; the first to end decides the result, the others are cancelled and waited for.
+---@async
+---@param functions function[]
+---@return any ... the winner's results; its error is raised
+function M.race(functions)
+  local winner
+  if type(functions) ~= "table" or #functions == 0 then
+    errors.raise("invalid", "race: expected a list of at least one function")
+  end
+  M.scope(function(scope)
+    for _, fn in ipairs(functions) do
+      scope:spawn(function()
+        local results = pack(xpcall(fn, handler))
+        if not winner then
+          local why = scheduler.cancel_reason(scheduler.current())
+          if not results[1] and why and results[2] == why then
+            error(why, 0)
+          end
+          winner = results
+          scope:cancel("another one won the race")
+        end
+      end)
+    end
+  end, "race")
+  return rethrow(winner)
+end
+
+--- Waits.
+---@async
+---@param seconds number
+function M.sleep(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    errors.raise("invalid", "sleep: expected seconds (a number of at least 0), got " .. tostring(seconds))
+  end
+  local ok, err = scheduler.await(loop.sleep(seconds))
+  if not ok then
+    error(err, 0)
+  end
+end
+
+return M

@@ -1,0 +1,74 @@
+--- Runs the body of a test as a task with a time limit, and fails it when it leaves anything behind: a task, an
+--- operation, a libuv handle, a file descriptor.
+local lfs = require "lfs"
+local native = require "luarium.native"
+local task = require "luarium.task"
+
+local loop = native.loop
+
+local function fds()
+  local seen = {}
+  for fd in lfs.dir("/proc/self/fd") do
+    local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
+    if tonumber(fd) and target and not target:find("/fd$") then -- the listing's own handle
+      seen[fd] = target
+    end
+  end
+  return seen
+end
+
+local function new_fds(before)
+  local found = {}
+  for fd, target in pairs(fds()) do
+    if before[fd] ~= target then
+      found[#found + 1] = fd .. " -> " .. target
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+--- Lets what is closing finish closing.
+local function quiesce()
+  collectgarbage()
+  collectgarbage()
+  local deadline = loop.monotonic() + 5
+  while loop.monotonic() < deadline do
+    task.step(0)
+    local inflight, alive, handles = loop.counts()
+    if inflight == 0 and alive == 0 and handles == 0 then
+      return
+    end
+    loop.poll(5, {})
+    collectgarbage()
+  end
+end
+
+local function run(limit, body)
+  quiesce()
+  local tasks_before = task.live()
+  local _, alive_before, handles_before = loop.counts()
+  local before = fds()
+  local ok, err = pcall(task.run, task.timeout, limit, body)
+  if not ok then
+    error(type(err) == "table" and err.trace and err:trace() or err, 0)
+  end
+  quiesce()
+  local inflight, alive, handles = loop.counts()
+  assert(task.live() <= tasks_before, "tasks left behind:\n" .. task.dump())
+  assert(inflight == 0 or alive <= alive_before, "operations left in flight: " .. inflight)
+  assert(alive <= alive_before, "operations left behind: " .. alive - alive_before)
+  assert(handles <= handles_before, "libuv handles left behind: " .. handles - handles_before)
+  local left = new_fds(before)
+  assert(#left == 0, "file descriptors left behind: " .. table.concat(left, ", "))
+end
+
+--- async(fn) or async(seconds, fn)
+return function(limit, body)
+  if not body then
+    limit, body = 10, limit
+  end
+  return function()
+    run(limit, body)
+  end
+end
