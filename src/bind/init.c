@@ -16,5 +16,7 @@ int luaopen_luarium_native(lua_State *L) {
     libraries[i].open(L);
     lua_setfield(L, -2, libraries[i].name);
   }
+  lua_pushliteral(L, LUARIUM_VERSION);
+  lua_setfield(L, -2, "version");
   return 1;
 }

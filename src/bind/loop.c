@@ -35,11 +35,13 @@ static int loop_realtime(lua_State *L) {
   return 1;
 }
 
+/* loop.sleep(seconds [, background]) -> op */
 static int loop_sleep(lua_State *L) {
   uint64_t ms = lum_bind_ms(L, luaL_checknumber(L, 1), "sleep");
+  bool background = lua_toboolean(L, 2);
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, NULL);
-  return lum_bind_started(L, box, lum_sleep_start(eng, ms));
+  return lum_bind_started(L, box, lum_sleep_start(eng, ms, background));
 }
 
 /* loop.counts() -> operations in flight, operations alive, libuv handles. */

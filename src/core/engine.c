@@ -105,7 +105,7 @@ enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms) {
       result = LUM_POLL_WOKEN;
       break;
     }
-    if (eng->inflight_count == 0 && timeout_ms < 0) {
+    if (eng->inflight_count == eng->background_count && timeout_ms < 0) {
       result = LUM_POLL_IDLE;
       break;
     }

@@ -15,7 +15,7 @@ struct lum_engine {
   uv_timer_t poll_timer;
   struct lum_op inflight;              /* list head */
   struct lum_op *done_head, *done_tail; /* completed, not yet taken */
-  size_t inflight_count, live_ops;     /* live: initialised and not yet freed */
+  size_t inflight_count, background_count, live_ops;     /* live: initialised and not yet freed */
   uint64_t next_id;
   bool woken, closed;
   struct lum_httpc *httpc;                    /* made at the first request */

@@ -10,7 +10,7 @@ void lum_op_init(struct lum_op *op, struct lum_engine *eng, const struct lum_op_
   op->prev = op->next = NULL;
   op->id = ++eng->next_id;
   op->refs = 1;
-  op->started = op->done = op->cancelled = false;
+  op->started = op->done = op->cancelled = op->background = false;
   lum_err_clear(&op->err);
   eng->live_ops++;
 }
@@ -25,6 +25,7 @@ void lum_op_start(struct lum_op *op) {
   op->prev->next = op;
   eng->inflight.prev = op;
   eng->inflight_count++;
+  eng->background_count += op->background;
 }
 
 void lum_op_complete(struct lum_op *op) {
@@ -34,6 +35,7 @@ void lum_op_complete(struct lum_op *op) {
   op->prev->next = op->next;
   op->next->prev = op->prev;
   eng->inflight_count--;
+  eng->background_count -= op->background;
   op->prev = op->next = NULL;
   if (eng->done_tail)
     eng->done_tail->next = op;

@@ -28,6 +28,7 @@ struct lum_op {
   uint64_t id;                /* unique in the engine, below 2^53 */
   unsigned refs;
   bool started, done, cancelled;
+  bool background; /* set before start: nobody is kept waiting for it, so it does not hold off IDLE */
   struct lum_err err; /* kind LUM_OK when it went well */
 };
 

@@ -32,11 +32,12 @@ static void sleep_free(struct lum_op *op) {
 
 static const struct lum_op_type sleep_type = {"sleep", sleep_cancel, sleep_free};
 
-struct lum_op *lum_sleep_start(struct lum_engine *eng, uint64_t ms) {
+struct lum_op *lum_sleep_start(struct lum_engine *eng, uint64_t ms, bool background) {
   struct sleep_op *sleep = calloc(1, sizeof *sleep);
   if (!sleep)
     return NULL;
   lum_op_init(&sleep->op, eng, &sleep_type);
+  sleep->op.background = background;
   lum_op_start(&sleep->op);
   lum_op_ref(&sleep->op); /* the uv handle lives until its close callback */
   uv_timer_init(&eng->loop, &sleep->timer);

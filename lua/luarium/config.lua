@@ -1,0 +1,203 @@
+--- Configuration: luarium.lua in the project, then the user's own, then the environment, then arguments; the later
+--- wins. A configuration file is Lua in a small environment: it may call luarium.configure{...} or return a table.
+local check = require "luarium.check"
+local errors = require "luarium.error"
+local provider = require "luarium.provider"
+local secret = require "luarium.secret"
+
+local M = {}
+
+local template = {
+  default = "text", providers = "table", state_dir = "text", cache_dir = "text",
+  busy_limit = "seconds", provider_path = "strings",
+}
+
+local settings = { providers = {} }
+local instances = {}
+
+local function check_providers(providers, where)
+  local faults = {}
+  for _, name in ipairs(check.keys(providers)) do
+    local entry = providers[name]
+    if type(entry) ~= "table" or type(entry[1]) ~= "string" then
+      faults[#faults + 1] = ("providers.%s: expected { \"adapter\", key = value, ... }, got %s"):format(
+        name, type(entry))
+    elseif not name:match("^[%w_%-]+$") then
+      faults[#faults + 1] = ("providers.%s: a name has letters, digits, - and _ only"):format(name)
+    end
+  end
+  if #faults > 0 then
+    errors.raise("invalid", where .. ": " .. table.concat(faults, "; "))
+  end
+end
+
+---@class luarium.Settings
+---@field default string? the provider that create uses
+---@field providers table<string, table>? name -> { adapter, key = value, ... }
+---@field state_dir string?
+---@field cache_dir string?
+---@field busy_limit number? seconds a script may compute without waiting; 0 switches the guard off
+---@field provider_path string[]? folders with adapters of one's own
+
+--- Adds settings; later ones win, providers are merged by name.
+---@param options luarium.Settings
+---@param where string? for messages
+function M.configure(options, where)
+  where = where or "configure"
+  check.options(options, template, where)
+  check_providers(options.providers or {}, where)
+  for key, value in pairs(options) do
+    if key == "providers" then
+      for name, entry in pairs(value) do
+        settings.providers[name] = entry
+        instances[name] = nil
+      end
+    else
+      settings[key] = value
+    end
+  end
+  if options.provider_path then
+    provider.path = options.provider_path
+  end
+  if options.busy_limit then
+    require("luarium.task").guard(options.busy_limit)
+  end
+end
+
+--- Forgets everything that was configured. For tests and hosts that start over.
+function M.reset()
+  for _, instance in pairs(instances) do
+    instance:close()
+  end
+  settings, instances = { providers = {} }, {}
+end
+
+-- ---- files ----
+
+local function read(path)
+  local file, message, code = io.open(path, "rb")
+  if not file then
+    return nil, message, code
+  end
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+--- Loads one configuration file. Raises `invalid` with the file's own line when it is broken.
+---@param path string
+function M.load_file(path)
+  local text, message = read(path)
+  if not text then
+    errors.raise("not_found", ("the configuration file %s cannot be read: %s"):format(path, message))
+  end
+  local given
+  local env = {
+    luarium = { env = secret.env, configure = function(options)
+      given = options
+    end },
+    os = { getenv = os.getenv }, string = string, table = table, math = math, tostring = tostring,
+    tonumber = tonumber, pairs = pairs, ipairs = ipairs, type = type, error = error, assert = assert,
+  }
+  env.require = function(name)
+    if name == "luarium" then
+      return env.luarium
+    end
+    errors.raise("invalid", ("%s: a configuration file may require only \"luarium\", not %q"):format(path, name))
+  end
+  local chunk, syntax = load(text, "@" .. path, "t", env)
+  if not chunk then
+    errors.raise("invalid", "configuration: " .. syntax)
+  end
+  local ok, result = pcall(chunk)
+  if not ok then
+    errors.raise("invalid", "configuration: " .. tostring(result))
+  end
+  given = given or result
+  if type(given) ~= "table" then
+    errors.raise("invalid", path .. ": expected a call of luarium.configure{...} or a returned table")
+  end
+  M.configure(given, path)
+end
+
+--- The configuration files that exist, in the order in which they are read.
+---@return string[]
+function M.files()
+  local found = {}
+  local home = os.getenv("XDG_CONFIG_HOME") or (os.getenv("HOME") or "") .. "/.config"
+  for _, path in ipairs({ "luarium.lua", home .. "/luarium/luarium.lua" }) do
+    if read(path) then
+      found[#found + 1] = path
+    end
+  end
+  return found
+end
+
+--- Reads the files that exist, or the one given.
+---@param path string?
+function M.load(path)
+  if path then
+    return M.load_file(path)
+  end
+  for _, file in ipairs(M.files()) do
+    M.load_file(file)
+  end
+end
+
+-- ---- answers ----
+
+local function env(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- Where state is kept; not made here.
+---@return string
+function M.state_dir()
+  local home = os.getenv("XDG_STATE_HOME") or (os.getenv("HOME") or "/tmp") .. "/.local/state"
+  return settings.state_dir or env("LUARIUM_STATE_DIR") or home .. "/luarium"
+end
+
+--- Where what can be made again is kept, such as git mirrors.
+---@return string
+function M.cache_dir()
+  local home = os.getenv("XDG_CACHE_HOME") or (os.getenv("HOME") or "/tmp") .. "/.cache"
+  return settings.cache_dir or env("LUARIUM_CACHE_DIR") or home .. "/luarium"
+end
+
+--- The provider's name that counts: the argument, LUARIUM_PROVIDER, SANDBOX_PROVIDER, the configured default, local.
+---@param name string?
+---@return string
+function M.provider_name(name)
+  return name or env("LUARIUM_PROVIDER") or env("SANDBOX_PROVIDER") or settings.default or "local"
+end
+
+--- The names that were configured, with their adapters.
+---@return table<string, string>
+function M.configured()
+  local result = {}
+  for name, entry in pairs(settings.providers) do
+    result[name] = entry[1]
+  end
+  return result
+end
+
+--- The configured provider of a name; an adapter's own name works without configuration.
+---@param name string?
+---@return luarium.ProviderInstance
+function M.provider(name)
+  name = M.provider_name(name)
+  if not instances[name] then
+    local entry = settings.providers[name] or { name }
+    local given = {}
+    for key, value in pairs(entry) do
+      if key ~= 1 then
+        given[key] = value
+      end
+    end
+    instances[name] = provider.open(name, entry[1], given)
+  end
+  return instances[name]
+end
+
+return M

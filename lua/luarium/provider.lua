@@ -1,0 +1,315 @@
+--- Providers: `define` checks an adapter and reports every fault at once, `load` finds one by name, `open` makes a
+--- configured instance whose capabilities are known before anything runs.
+local check = require "luarium.check"
+local contract = require "luarium.provider.contract"
+local errors = require "luarium.error"
+local secret = require "luarium.secret"
+
+local M = {}
+
+local definitions = {} -- name -> definition, as loaded
+local definition_mt = { __name = "luarium.ProviderDefinition" }
+
+---@class luarium.ProviderDefinition
+---@field name string how scripts and configuration call it
+---@field summary string one line for `luarium providers`
+---@field docs string where its vendor's interface is documented
+---@field config table<string, table>? rows of luarium.check, plus env (variable), secret, default and about
+---@field unsupported table<string, string>? operation -> what to use instead, where the contract's advice does not fit
+---@field emulated table<string, boolean>? operations that the adapter brings, but builds from others
+---@field ignores string[]? create options without meaning here
+---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
+---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over
+---@field host_path (fun(self, box, path: string): string)? where the host sees a path of the sandbox, if it does
+
+local plain_fields = {
+  name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
+  emulated = "table", ignores = "list", accepts = "list", setup = "function", close = "function",
+  host_path = "function", owns_lifetime = "boolean",
+}
+
+local function definition_faults(definition)
+  local faults = {}
+  local function fault(...)
+    faults[#faults + 1] = string.format(...)
+  end
+  if type(definition.name) ~= "string" or not definition.name:match("^[a-z][a-z0-9_]*$") then
+    fault("name: expected a word of small letters, digits and underscores, got %s", tostring(definition.name))
+  end
+  for _, key in ipairs(check.keys(definition)) do
+    local operation, plain = contract.by_name[key], plain_fields[key]
+    if operation then
+      if type(definition[key]) ~= "function" and not (key == "pty" and definition[key] == true) then
+        fault("%s: expected a function, got %s", key, type(definition[key]))
+      end
+    elseif not plain then
+      local candidates = check.keys(contract.by_name)
+      for name in pairs(plain_fields) do
+        candidates[#candidates + 1] = name
+      end
+      local near = check.nearest(key, candidates)
+      fault("%s: no operation of the contract%s", key, near and (": did you mean " .. near .. "?") or "")
+    elseif type(definition[key]) ~= (plain == "list" and "table" or plain) then
+      fault("%s: expected a %s, got %s", key, plain, type(definition[key]))
+    end
+  end
+  for _, operation in ipairs(contract.operations) do
+    if operation.required and definition[operation.name] == nil
+      and not (operation.name == "exec" and definition.spawn) then
+      fault("%s: this operation is required (%s)", operation.name, operation.about)
+    end
+  end
+  if definition.pty and not definition.spawn then
+    fault("pty: a provider with pty needs spawn")
+  end
+  for _, key in ipairs(check.keys(type(definition.config) == "table" and definition.config or {})) do
+    local row = definition.config[key]
+    if type(row) ~= "table" or type(row.type or "text") ~= "string" then
+      fault("config.%s: expected a table such as { type = \"text\", env = \"NAME\" }", key)
+    end
+  end
+  for _, list in ipairs({ "unsupported", "emulated" }) do
+    for _, key in ipairs(check.keys(type(definition[list]) == "table" and definition[list] or {})) do
+      if not contract.by_name[key] then
+        fault("%s.%s: no operation of the contract", list, key)
+      end
+    end
+  end
+  return faults
+end
+
+--- Checks an adapter. Raises `invalid` with every fault at once.
+---@param definition luarium.ProviderDefinition
+---@return luarium.ProviderDefinition
+function M.define(definition)
+  if type(definition) ~= "table" then
+    errors.raise("invalid", "provider.define: expected a table, got " .. type(definition))
+  end
+  local faults = definition_faults(definition)
+  if #faults > 0 then
+    errors.raise("invalid", ("provider %s: %d fault%s: %s"):format(tostring(definition.name or "?"), #faults,
+      #faults == 1 and "" or "s", table.concat(faults, "; ")))
+  end
+  return setmetatable(definition, definition_mt)
+end
+
+function M.is_definition(value)
+  return getmetatable(value) == definition_mt
+end
+
+-- ---- finding ----
+
+--- Folders that are searched for NAME.lua and luarium_provider_NAME.so before the built-in adapters.
+M.path = { "providers" }
+
+local function accept(name, value, from)
+  if not M.is_definition(value) then
+    errors.raise("invalid", ("provider %s: %s must return provider.define{...}, it returned %s"):format(
+      name, from, type(value)))
+  end
+  return value
+end
+
+local function load_lua(name, path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local text = file:read("*a")
+  file:close()
+  local chunk, message = load(text, "@" .. path, "t")
+  if not chunk then
+    errors.raise("invalid", "provider " .. name .. ": " .. message)
+  end
+  return accept(name, chunk(name), path)
+end
+
+local function load_c(name, path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  file:close()
+  local open, message = package.loadlib(path, "luaopen_luarium_provider_" .. name)
+  if not open then
+    errors.raise("invalid", ("provider %s: %s cannot be loaded: %s"):format(name, path, message))
+  end
+  return accept(name, open(name), path)
+end
+
+local builtin = { "local", "bubblewrap" }
+
+--- The adapter of this name. Raises `invalid` when there is none, with what there is.
+---@param name string
+---@return luarium.ProviderDefinition
+function M.load(name)
+  check.argument(name, "text", "provider", "the provider's name")
+  if definitions[name] then
+    return definitions[name]
+  end
+  if not name:match("^[a-z][a-z0-9_]*$") then
+    errors.raise("invalid", ("provider %q: a name has small letters, digits and underscores only"):format(name))
+  end
+  local definition
+  for _, folder in ipairs(M.path) do
+    definition = load_lua(name, folder .. "/" .. name .. ".lua")
+      or load_c(name, folder .. "/luarium_provider_" .. name .. ".so")
+    if definition then
+      break
+    end
+  end
+  if not definition then
+    local module = "luarium.providers." .. name
+    local ok, value = pcall(require, module)
+    if ok then
+      definition = accept(name, value, module)
+    elseif not tostring(value):find("module '" .. module .. "' not found", 1, true) then
+      error(value, 0)
+    end
+  end
+  if not definition then
+    local near = check.nearest(name, M.names())
+    errors.raise("invalid", ("there is no provider '%s'%s (known: %s; `luarium provider new %s` makes one)"):format(
+      name, near and (": did you mean '" .. near .. "'?") or "", table.concat(M.names(), ", "), name))
+  end
+  definitions[name] = definition
+  return definition
+end
+
+--- Registers an adapter that was not found by path, such as one of a host.
+---@param definition luarium.ProviderDefinition
+function M.register(definition)
+  definitions[definition.name] = accept(definition.name, definition, "register")
+end
+
+--- The names of the adapters that can be loaded: built in, registered, and found in M.path.
+---@return string[]
+function M.names()
+  local seen = {}
+  for _, name in ipairs(builtin) do
+    seen[name] = true
+  end
+  for name in pairs(definitions) do
+    seen[name] = true
+  end
+  local fs = require("luarium.native").fs
+  for _, folder in ipairs(M.path) do
+    for _, file in ipairs(fs and fs.names and fs.names(folder) or {}) do
+      local name = file:match("^([a-z][a-z0-9_]*)%.lua$") or file:match("^luarium_provider_([a-z0-9_]+)%.so$")
+      if name then
+        seen[name] = true
+      end
+    end
+  end
+  return check.keys(seen)
+end
+
+-- ---- configuration ----
+
+local function resolve_option(key, row, given)
+  local value = given[key]
+  if value == nil and row.env then
+    local from_env = os.getenv(row.env)
+    if from_env and from_env ~= "" then
+      value = from_env
+      local types = row.type or "text"
+      if types:find("number", 1, true) or types:find("seconds", 1, true) or types:find("integer", 1, true) then
+        value = tonumber(from_env) or from_env
+      elseif types:find("boolean", 1, true) then
+        value = from_env == "1" or from_env == "true" or from_env == "yes"
+      end
+    end
+  end
+  if value == nil then
+    value = row.default
+  end
+  if value ~= nil and row.secret and type(value) == "string" then
+    value = secret.new(value, row.env or key)
+  end
+  return value
+end
+
+local function resolve_config(definition, given, where)
+  local template, config, missing = {}, {}, {}
+  for key, row in pairs(definition.config or {}) do
+    template[key] = { type = row.secret and "secret" or row.type or "text", one_of = row.one_of, min = row.min,
+      max = row.max, secret = row.secret }
+  end
+  check.options(given, template, where)
+  for _, key in ipairs(check.keys(definition.config or {})) do
+    local row = definition.config[key]
+    config[key] = resolve_option(key, row, given)
+    local usable = config[key] ~= nil and not (secret.is(config[key]) and not config[key]:available())
+    if row.required and not usable then
+      missing[#missing + 1] = row.env and ("%s (set the variable %s%s)"):format(key, row.env,
+        row.about and ", " .. row.about or "") or key
+    end
+  end
+  check.options(config, template, where)
+  if #missing > 0 then
+    errors.raise("auth", ("%s: missing %s"):format(where, table.concat(missing, ", ")),
+      { provider = definition.name })
+  end
+  return config
+end
+
+--- How an adapter offers an operation: "native", "emulated" or "unsupported".
+---@param definition luarium.ProviderDefinition
+---@param operation string
+---@return string
+function M.capability(definition, operation)
+  local row = contract.by_name[operation]
+  if not row then
+    errors.raise("invalid", ("there is no operation '%s'%s"):format(tostring(operation),
+      check.nearest(tostring(operation), check.keys(contract.by_name)) and (": did you mean '"
+        .. check.nearest(tostring(operation), check.keys(contract.by_name)) .. "'?") or ""))
+  end
+  if definition[operation] then
+    return definition.emulated and definition.emulated[operation] and "emulated" or "native"
+  end
+  if definition.unsupported and definition.unsupported[operation] then
+    return "unsupported"
+  end
+  if operation == "exec" and definition.spawn then
+    return "native"
+  end
+  for _, needed in ipairs(row.needs or {}) do
+    if M.capability(definition, needed) == "unsupported" then
+      return "unsupported"
+    end
+  end
+  return row.needs and "emulated" or "unsupported"
+end
+
+--- operation -> capability, for one adapter.
+---@param definition luarium.ProviderDefinition
+---@return table<string, string>
+function M.capabilities(definition)
+  local result = {}
+  for _, operation in ipairs(contract.operations) do
+    result[operation.name] = M.capability(definition, operation.name)
+  end
+  return result
+end
+
+--- The error for an operation that a provider does not have.
+---@return luarium.Error
+function M.unsupported(definition, operation)
+  local row = contract.by_name[operation]
+  local advice = definition.unsupported and definition.unsupported[operation] or row and row.instead
+  return errors.new("unsupported", ("provider '%s' has no '%s'%s"):format(definition.name, operation,
+    advice and ": " .. advice or ""), { provider = definition.name, op = nil })
+end
+
+--- A configured provider. Raises `invalid` or `auth` when the configuration is not right.
+---@param name string the name it was configured under
+---@param adapter string
+---@param given table configuration
+---@return luarium.ProviderInstance
+function M.open(name, adapter, given)
+  local definition = M.load(adapter)
+  local config = resolve_config(definition, given or {}, "provider " .. name)
+  return require("luarium.provider.instance").new(name, definition, config)
+end
+
+return M

@@ -1,0 +1,130 @@
+--- The record of every sandbox: written before the sandbox is asked for, gone when it is known to be gone. One private
+--- JSON file each, so that any process can list and reconnect.
+local config = require "luarium.config"
+local errors = require "luarium.error"
+local json = require "luarium.json"
+local native = require "luarium.native"
+local scheduler = require "luarium.task.scheduler"
+
+local await = scheduler.await
+local fs = native.fs
+
+local M = {}
+
+---@class luarium.SandboxRecord
+---@field id string
+---@field provider string the configured name
+---@field adapter string
+---@field external_id string?
+---@field status "creating"|"running"|"stopped"|"destroying"
+---@field name string?
+---@field labels table<string, string>
+---@field created_at number seconds since the epoch
+---@field expires_at number?
+---@field cwd string?
+---@field data table? what the provider needs to reconnect
+---@field env table<string, string>? without secrets
+---@field secret_env table<string, string>? name in the sandbox -> variable of ours to read it from
+
+local made = {}
+
+local function folder()
+  local path = config.state_dir() .. "/sandboxes"
+  if not made[path] then
+    for _, dir in ipairs({ config.state_dir(), path }) do
+      local ok, err = await(fs.mkdir(dir, { parents = true, mode = 448 })) -- 0700
+      if not ok then
+        error(err:wrap("state folder"), 0)
+      end
+    end
+    made[path] = true
+  end
+  return path
+end
+
+local function file_of(id)
+  return folder() .. "/" .. id .. ".json"
+end
+
+--- Whether a text can be the id of a sandbox.
+---@param id any
+---@return boolean
+function M.is_id(id)
+  return type(id) == "string" and id:match("^sbx_%w+$") ~= nil and #id <= 64
+end
+
+--- Writes a record. Raises when it cannot be kept.
+---@async
+---@param record luarium.SandboxRecord
+function M.put(record)
+  local text = json.encode(record)
+  local path = file_of(record.id)
+  local ok, err = await(fs.write_file(path, text, { mode = 384, atomic = true })) -- 0600
+  if not ok and err.kind == "not_found" then -- the state folder was deleted behind our back
+    made = {}
+    ok, err = await(fs.write_file(file_of(record.id), text, { mode = 384, atomic = true }))
+  end
+  if not ok then
+    error(err:wrap("sandbox record"), 0)
+  end
+end
+
+--- The record of an id, or nil.
+---@async
+---@param id string
+---@return luarium.SandboxRecord?
+function M.get(id)
+  if not M.is_id(id) then
+    errors.raise("invalid", ("%q is no sandbox id: one looks like sbx_01h2..."):format(tostring(id)))
+  end
+  local text, err = await(fs.read_file(file_of(id), { max = 1048576 }))
+  if not text then
+    if err.kind == "not_found" then
+      return nil
+    end
+    error(err:wrap("sandbox record"), 0)
+  end
+  local record, fault = json.decode_plain(text)
+  if not record then
+    error(fault:wrap("sandbox record " .. id), 0)
+  end
+  record.labels = record.labels or {}
+  return record
+end
+
+--- Removes a record; one that is gone already is fine.
+---@async
+---@param id string
+function M.delete(id)
+  local ok, err = await(fs.remove(file_of(id)))
+  if not ok and err.kind ~= "not_found" then
+    error(err:wrap("sandbox record"), 0)
+  end
+end
+
+--- All records, oldest first.
+---@async
+---@return luarium.SandboxRecord[]
+function M.list()
+  local entries, err = await(fs.ls(folder()))
+  if not entries then
+    if err.kind == "not_found" then
+      return {}
+    end
+    error(err:wrap("sandbox records"), 0)
+  end
+  local records = {}
+  for _, entry in ipairs(entries) do
+    local id = entry.name:match("^(sbx_%w+)%.json$")
+    local record = id and M.get(id) -- nil when it was deleted meanwhile
+    if record then
+      records[#records + 1] = record
+    end
+  end
+  table.sort(records, function(a, b)
+    return a.id < b.id
+  end)
+  return records
+end
+
+return M
