@@ -1,4 +1,5 @@
 #include "bind.h"
+#include "core/worker.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -141,6 +142,16 @@ static int op_cancel(lua_State *L) {
   return 0;
 }
 
+/* op:progress() -> done, total (0 while unknown), in bytes or items; nothing for operations that do not count. */
+static int op_progress(lua_State *L) {
+  struct lum_work *work = lum_work_of(check_box(L, 1)->op);
+  if (!work)
+    return 0;
+  lua_pushnumber(L, (lua_Number)atomic_load(&work->progress));
+  lua_pushnumber(L, (lua_Number)atomic_load(&work->total));
+  return 2;
+}
+
 static int op_result(lua_State *L) {
   struct lum_op_box *box = check_box(L, 1);
   if (!box->op->done)
@@ -175,7 +186,8 @@ static int op_mt_tostring(lua_State *L) {
 
 static const luaL_Reg op_methods[] = {
     {"done", op_done},     {"id", op_id},         {"name", op_name},
-    {"cancel", op_cancel}, {"result", op_result}, {NULL, NULL},
+    {"cancel", op_cancel}, {"result", op_result}, {"progress", op_progress},
+    {NULL, NULL},
 };
 
 static const luaL_Reg op_meta[] = {

@@ -19,6 +19,10 @@ void lum_work_op_free(struct lum_op *op) {
   free(work);
 }
 
+struct lum_work *lum_work_of(struct lum_op *op) {
+  return op->type->cancel == lum_work_op_cancel ? work_of(op) : NULL;
+}
+
 static void on_work(uv_work_t *req) {
   struct lum_work *work = req->data;
   if (!lum_work_cancelled(work))
@@ -31,6 +35,8 @@ static void on_after(uv_work_t *req, int status) {
     lum_op_set_cancelled(&work->op); /* taken out of the queue before it began */
   else
     work->op.err = work->result_err;
+  if (work->type->finish)
+    work->type->finish(work);
   lum_op_complete(&work->op);
 }
 

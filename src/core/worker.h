@@ -13,6 +13,7 @@ struct lum_work_type {
   struct lum_op_type op;                  /* {"name", lum_work_op_cancel, lum_work_op_free} */
   void (*run)(struct lum_work *work);     /* pool thread: fills work->result_err and its own fields */
   void (*release)(struct lum_work *work); /* frees what the derived struct holds, not the struct; may be NULL */
+  void (*finish)(struct lum_work *work);  /* engine thread, right before completion, op.err is set; may be NULL */
 };
 
 struct lum_work {
@@ -34,6 +35,9 @@ void lum_work_start(struct lum_work *work);
 
 /* For run: true when the operation was asked to stop; result_err is then filled, so run can just return. */
 bool lum_work_cancelled(struct lum_work *work);
+
+/* The job that op is, or NULL when it is another kind of operation. */
+struct lum_work *lum_work_of(struct lum_op *op);
 
 void lum_work_op_cancel(struct lum_op *op);
 void lum_work_op_free(struct lum_op *op);
