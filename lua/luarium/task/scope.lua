@@ -167,7 +167,9 @@ function Scope:spawn(fn, ...)
     self.pending = self.pending - 1
     if not task.ok then
       local foreign = task.error == scheduler.cancel_reason({ scope = self.cancel_scope })
-      if not foreign and task.error ~= task.base.error then
+      if foreign then
+        self.interrupted = true
+      elseif task.error ~= task.base.error then
         self.failure = self.failure or task.error
         cancel(self.cancel_scope, errors.new("cancelled", "another task of the scope failed", { cause = task.error }))
       end
@@ -225,8 +227,9 @@ function M.scope(fn, name)
   self.closed = true
   local cleanup_failure = run_deferred(self)
   leave(frame)
-  if self.failure then
-    error(self.failure, 0)
+  local outer = self.interrupted and scheduler.cancel_reason(task)
+  if self.failure or outer then
+    error(self.failure or outer, 0)
   end
   if results[1] and cleanup_failure then
     error(cleanup_failure, 0)
