@@ -1,0 +1,161 @@
+--- Sandboxes on this machine with real isolation: the local provider's folders and processes, seen through bwrap. A
+--- command gets its own file system view, its own processes, an unprivileged user, and a network only on request. File
+--- operations go through exec, so that a hostile link in the sandbox means nothing on the host.
+local base = require "luarium.providers.local"
+local compat = require "luarium.compat"
+local config = require "luarium.config"
+local errors = require "luarium.error"
+local native = require "luarium.native"
+local provider = require "luarium.provider"
+local task = require "luarium.task"
+
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local HOME, WORK = "/home/sandbox", "/work"
+
+--- What of the host a command may read; those that do not exist are left out.
+local SYSTEM = {
+  "/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/alternatives", "/etc/ca-certificates", "/etc/hosts",
+  "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/nsswitch.conf",
+  "/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl",
+}
+
+--- bwrap reports a signal as 128 + its number; these are taken back.
+local SIGNALS = {
+  [129] = "SIGHUP", [130] = "SIGINT", [131] = "SIGQUIT", [132] = "SIGILL", [133] = "SIGTRAP", [134] = "SIGABRT",
+  [135] = "SIGBUS", [136] = "SIGFPE", [137] = "SIGKILL", [138] = "SIGUSR1", [139] = "SIGSEGV", [140] = "SIGUSR2",
+  [141] = "SIGPIPE", [142] = "SIGALRM", [143] = "SIGTERM", [152] = "SIGXCPU", [153] = "SIGXFSZ",
+}
+
+local function host_root(self, box)
+  return (self.config.dir or config.state_dir() .. "/bubblewrap") .. "/" .. box.external_id
+end
+
+local function wrap(self, box, command, options)
+  local root = host_root(self, box)
+  local argv = {
+    "bwrap", "--unshare-user", "--uid", "1000", "--gid", "1000", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
+    "--unshare-cgroup-try", "--hostname", "sandbox", "--bind", root .. "/root", "/",
+  }
+  local function add(...)
+    for _, argument in ipairs({ ... }) do
+      argv[#argv + 1] = argument
+    end
+  end
+  for _, path in ipairs(SYSTEM) do
+    add("--ro-bind-try", path, path)
+  end
+  for _, path in ipairs(self.config.mounts or {}) do
+    add("--ro-bind", path, path)
+  end
+  add("--bind", root .. "/work", WORK, "--bind", root .. "/home", HOME, "--bind", root .. "/tmp", "/tmp",
+    "--proc", "/proc", "--dev", "/dev", "--chdir", options.cwd or WORK)
+  if not (box.data and box.data.network) then
+    add("--unshare-net")
+  end
+  add("--")
+  add(compat.unpack(command.argv))
+  return { argv = argv }
+end
+
+local function inner_options(self, box, options)
+  local inner = {}
+  for key, value in pairs(options) do
+    inner[key] = value
+  end
+  inner.env = { PATH = PATH, HOME = HOME, TMPDIR = "/tmp", USER = "sandbox", LOGNAME = "sandbox" }
+  for key, value in pairs(options.env or {}) do
+    inner.env[key] = value
+  end
+  inner.cwd = host_root(self, box)
+  return inner
+end
+
+--- What bwrap itself complained about, in the contract's terms.
+local function interpret(box, result, options)
+  local complaint = result.exit_code == 1 and result.stderr:match("^bwrap: ([^\n]*)")
+  if complaint then
+    if complaint:find("Can't chdir", 1, true) then
+      return nil, errors.new("not_found", ("the working directory %s does not exist"):format(options.cwd or WORK),
+        { name = "ENOENT" })
+    elseif complaint:find("^execvp ") then
+      result.exit_code = complaint:find("No such file", 1, true) and 127 or 126
+    elseif complaint:find("Can't find source path", 1, true) or complaint:find("Can't bind mount", 1, true) then
+      return nil, errors.new("sandbox_gone", ("the sandbox %s no longer exists"):format(box.external_id))
+    elseif complaint:find("namespace", 1, true) or complaint:find("setting up uid map", 1, true) then
+      return nil, errors.new("unsupported", "bwrap cannot make a namespace here (" .. complaint
+        .. "): allow unprivileged user namespaces, or use another provider")
+    end
+  end
+  if SIGNALS[result.exit_code] then
+    result.signal, result.exit_code = SIGNALS[result.exit_code], nil
+  end
+  return result
+end
+
+local function exec(self, box, command, options)
+  local result, err = base.exec(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+  if not result then
+    return nil, err
+  elseif result.exit_code == 127 and result.stderr:find("^luarium: bwrap: not found") then
+    return nil, errors.new("unsupported", "bwrap is not installed: apt-get install bubblewrap")
+  end
+  return interpret(box, result, options)
+end
+
+local function folders(self, external_id)
+  local root = host_root(self, { external_id = external_id })
+  local ok, err = task.await(native.fs.mkdir(root .. "/root", { mode = 448 }))
+  if ok then
+    return true
+  end
+  return nil, err
+end
+
+local function seen_from_inside(facts)
+  facts.cwd = WORK
+  return facts
+end
+
+return provider.define {
+  name = "bubblewrap",
+  summary = "processes on this machine, isolated by bwrap",
+  docs = "docs/providers.md#bubblewrap",
+  config = {
+    dir = { about = "where the sandboxes are kept; default: the state folder" },
+    mounts = { type = "strings", about = "more folders of the host that may be read" },
+  },
+  accepts = { "network" },
+  ignores = { "image", "cpu", "memory", "disk" },
+  unsupported = { stop = "destroy it", url = "create it with network = true and use http://127.0.0.1:PORT" },
+
+  create = function(self, spec)
+    local made, err = base.create(self, spec)
+    if not made then
+      return nil, err
+    end
+    local ok, fault = folders(self, made.external_id)
+    if not ok then
+      return nil, fault
+    end
+    made.cwd, made.data = WORK, { network = spec.network == true or nil }
+    return made
+  end,
+  get = function(self, external_id)
+    local facts, err = base.get(self, external_id)
+    return facts and seen_from_inside(facts), err
+  end,
+  list = function(self)
+    local found, err = base.list(self)
+    for _, facts in ipairs(found or {}) do
+      seen_from_inside(facts)
+    end
+    return found, err
+  end,
+  destroy = base.destroy,
+  extend = base.extend,
+  exec = exec,
+  spawn = function(self, box, command, options)
+    return base.spawn(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+  end,
+  pty = true,
+}
