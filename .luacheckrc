@@ -9,5 +9,5 @@ files["providers"] = { std = "min" }
 files["scripts"] = { std = "lua54" }
 files["docs"] = { std = "lua54" }
 files["bench"] = { std = "lua54" }
-files["spec"] = { std = "lua54+busted", globals = { "jit" } }
+files["spec"] = { std = "lua54+busted", globals = { "jit" }, max_line_length = 130 }
 files["lua/luarium/compat.lua"] = { std = "lua54+luajit" }

@@ -91,7 +91,7 @@ function M.handler(value)
   end
   local err = M.from(value)
   if not err.traceback and err.kind ~= "cancelled" then
-    err.traceback = debug.traceback(nil, 2)
+    err.traceback = debug.traceback("", 2):gsub("^\n", "")
   end
   return err
 end

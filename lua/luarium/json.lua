@@ -1,10 +1,11 @@
---- JSON through lua-cjson, with limits fit for strangers' data: own instance, bounded depth, exact integers.
+--- JSON through lua-cjson, with limits fit for strangers' data: own instance, bounded depth. Numbers are written with
+--- 14 digits, the most lua-cjson can: larger whole numbers travel as strings.
 local cjson = require("cjson").new()
 local errors = require "luarium.error"
 
 cjson.decode_max_depth(200)
 cjson.encode_max_depth(200)
-cjson.encode_number_precision(16)
+cjson.encode_number_precision(14)
 cjson.encode_sparse_array(true, 2, 16)
 cjson.decode_invalid_numbers(false)
 cjson.encode_invalid_numbers(false)
