@@ -69,5 +69,11 @@ uint64_t lum_bind_ms(lua_State *L, double seconds, const char *what);
 
 /* The openers, one per file: each pushes its table. */
 int lum_open_loop(lua_State *L);
+int lum_open_process(lua_State *L);
+int lum_open_http(lua_State *L);
+int lum_open_signal(lua_State *L);
+int lum_open_fs(lua_State *L);
+int lum_open_crypto(lua_State *L);
+int lum_open_tty(lua_State *L);
 
 #endif

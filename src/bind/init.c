@@ -6,6 +6,12 @@ static const struct {
   lua_CFunction open;
 } libraries[] = {
     {"loop", lum_open_loop},
+    {"process", lum_open_process},
+    {"http", lum_open_http},
+    {"signal", lum_open_signal},
+    {"fs", lum_open_fs},
+    {"crypto", lum_open_crypto},
+    {"tty", lum_open_tty},
 };
 
 __attribute__((visibility("default"))) int luaopen_luarium_native(lua_State *L);

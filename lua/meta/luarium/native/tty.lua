@@ -1,0 +1,37 @@
+---@meta
+
+--- What is known of a terminal; everything is done at once.
+---@class luarium.native.tty
+local tty = {}
+
+---@param fd integer
+---@return boolean
+function tty.isatty(fd) end
+
+---@param fd integer
+---@return integer? cols nil when fd is no terminal or does not know
+---@return integer? rows
+function tty.size(fd) end
+
+---@class luarium.native.TtySaved
+local saved = {}
+
+--- Puts the terminal back as it was; again: nothing. Also when it is collected.
+---@return boolean? ok
+---@return luarium.Error? err
+function saved:restore() end
+
+--- Switches a terminal to raw mode.
+---@param fd integer
+---@return luarium.native.TtySaved? saved
+---@return luarium.Error? err
+function tty.raw(fd) end
+
+--- Writes everything, and waits where a non-blocking descriptor makes it wait.
+---@param fd integer
+---@param bytes string
+---@return boolean? ok
+---@return luarium.Error? err
+function tty.write(fd, bytes) end
+
+return tty

@@ -1,0 +1,22 @@
+/* What is known of a terminal, and writing to it in full. On the caller's thread. */
+#ifndef LUM_TTY_H
+#define LUM_TTY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "err.h"
+
+bool lum_tty_is(int fd);
+bool lum_tty_size(int fd, int *cols, int *rows);
+
+/* Puts a terminal into raw mode; saved keeps how it was, until lum_tty_restore frees it. NULL with
+ * err filled. */
+struct lum_tty_saved;
+struct lum_tty_saved *lum_tty_raw(int fd, struct lum_err *err);
+bool lum_tty_restore(struct lum_tty_saved *saved, struct lum_err *err);
+
+/* Writes everything, waiting where a non-blocking descriptor makes it wait. */
+bool lum_tty_write(int fd, const char *data, size_t len, struct lum_err *err);
+
+#endif
