@@ -1,8 +1,10 @@
-/* luarium.native.loop: the clock, the poll that the scheduler sleeps in, and the guard against scripts that
- * compute for ever without waiting. */
+/* luarium.native.loop: the clock, the poll that the scheduler sleeps in, and the guard against
+ * scripts that compute for ever without waiting. */
 #include "bind.h"
+#include "core/signal.h"
 #include "core/timer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* loop.poll(timeout_ms, out) -> n, state. Fills out[1..n] with the ids of completed operations. */
@@ -57,18 +59,42 @@ static int loop_counts(lua_State *L) {
 
 #define GUARD_STEPS 1000000
 
+static void guard_hook(lua_State *L, lua_Debug *ar);
+
+/* A script that catches the error and goes on spinning is stopped again at every instruction. */
+static void insist(lua_State *L, struct lum_guard *guard) {
+  if (++guard->raised >= 3)
+    lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
+}
+
+static void raise_interrupted(lua_State *L, struct lum_guard *guard, int signum) {
+  struct lum_err err;
+  lum_err_clear(&err);
+  lum_err_set(&err, LUM_CANCELLED, "interrupted by SIG%s", lum_signals_name(signum));
+  snprintf(err.name, sizeof err.name, "SIG%s", lum_signals_name(signum));
+  insist(L, guard);
+  lum_bind_push_err(L, &err);
+  lua_error(L);
+}
+
 static void guard_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   struct lum_guard *guard = lum_bind_guard(L);
-  if (guard->limit <= 0 || lum_monotonic() - guard->since < guard->limit)
+  struct lum_engine *eng = lum_bind_engine(L);
+  lum_engine_breathe(eng); /* a signal is seen although the script never waits */
+  if (eng->interrupted != 0)
+    raise_interrupted(L, guard, eng->interrupted);
+  if (guard->limit <= 0 || lum_monotonic() - guard->since < guard->limit) {
+    if (lua_gethookcount(L) != GUARD_STEPS) /* it waits again: no need to insist any longer */
+      lua_sethook(L, guard_hook, LUA_MASKCOUNT, GUARD_STEPS);
     return;
-  /* A script that catches the error and goes on spinning is stopped again at every instruction. */
-  if (++guard->raised >= 3)
-    lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
-  luaL_error(L,
-             "the script computed for %f seconds without waiting for anything: is there an endless loop? "
-             "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
-             guard->limit);
+  }
+  insist(L, guard);
+  luaL_error(
+      L,
+      "the script computed for %f seconds without waiting for anything: is there an endless loop? "
+      "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
+      guard->limit);
 }
 
 /* loop.guard(seconds): the limit for every coroutine that is armed; 0 switches it off. */
@@ -93,7 +119,8 @@ static int loop_mark(lua_State *L) {
   return 0;
 }
 
-/* loop.error_metatable(): the metatable of error objects that natives make; luarium.error fills it. */
+/* loop.error_metatable(): the metatable of error objects that natives make; luarium.error fills it.
+ */
 static int loop_error_metatable(lua_State *L) {
   luaL_newmetatable(L, LUM_ERROR_MT);
   return 1;
@@ -101,9 +128,15 @@ static int loop_error_metatable(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"error_metatable", loop_error_metatable},
-    {"poll", loop_poll},     {"monotonic", loop_monotonic}, {"realtime", loop_realtime},
-    {"sleep", loop_sleep},   {"counts", loop_counts},       {"guard", loop_guard},
-    {"arm", loop_arm},       {"mark", loop_mark},           {NULL, NULL},
+    {"poll", loop_poll},
+    {"monotonic", loop_monotonic},
+    {"realtime", loop_realtime},
+    {"sleep", loop_sleep},
+    {"counts", loop_counts},
+    {"guard", loop_guard},
+    {"arm", loop_arm},
+    {"mark", loop_mark},
+    {NULL, NULL},
 };
 
 int lum_open_loop(lua_State *L) {

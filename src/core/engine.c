@@ -69,6 +69,8 @@ void lum_engine_free(struct lum_engine *eng) {
   drop_completed(eng);
   if (eng->httpc)
     eng->httpc_free(eng->httpc);
+  if (eng->procs)
+    eng->procs_free(eng->procs);
   uv_close((uv_handle_t *)&eng->wake, NULL);
   uv_close((uv_handle_t *)&eng->poll_timer, NULL);
   while (uv_run(&eng->loop, UV_RUN_DEFAULT) != 0)
@@ -118,6 +120,10 @@ enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms) {
   eng->woken = false;
   uv_timer_stop(&eng->poll_timer);
   return result;
+}
+
+void lum_engine_breathe(struct lum_engine *eng) {
+  uv_run(&eng->loop, UV_RUN_NOWAIT);
 }
 
 struct lum_op *lum_engine_take(struct lum_engine *eng) {

@@ -8,6 +8,7 @@
 #include "op.h"
 
 struct lum_httpc;
+struct lum_procs;
 
 struct lum_engine {
   uv_loop_t loop;
@@ -18,8 +19,11 @@ struct lum_engine {
   size_t inflight_count, background_count, live_ops;     /* live: initialised and not yet freed */
   uint64_t next_id;
   bool woken, closed;
+  int interrupted; /* a signal that asks the program to end, not read yet; see signal.h */
   struct lum_httpc *httpc;                    /* made at the first request */
   void (*httpc_free)(struct lum_httpc *httpc); /* set with it */
+  struct lum_procs *procs;                     /* made at the first child process */
+  void (*procs_free)(struct lum_procs *procs); /* set with it */
 };
 
 /* NULL on failure, with err filled. */
@@ -34,6 +38,9 @@ enum lum_poll { LUM_POLL_DONE, LUM_POLL_TIMEOUT, LUM_POLL_WOKEN, LUM_POLL_IDLE }
 /* Runs the loop until an operation has completed, timeout_ms has passed (negative: no limit), somebody called
  * lum_engine_wake, or nothing is left that could ever complete (IDLE). */
 enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms);
+
+/* Runs the callbacks that are due and leaves what completed in the queue: for code that computes for long. */
+void lum_engine_breathe(struct lum_engine *eng);
 
 /* The next completed operation, or NULL. The caller gets its reference. */
 struct lum_op *lum_engine_take(struct lum_engine *eng);

@@ -1,0 +1,59 @@
+--- Sandboxes as the command line names them: by id, by the beginning of an id, or by name.
+local check = require "luarium.check"
+local errors = require "luarium.error"
+
+local M = {}
+
+local function describe(record)
+  return record.id .. (record.name and " (" .. record.name .. ")" or "")
+end
+
+local function pick(found, text, what)
+  if #found == 1 then
+    return found[1]
+  elseif #found > 1 then
+    local names = {}
+    for i, record in ipairs(found) do
+      names[i] = describe(record)
+    end
+    errors.raise("invalid", ("%s fits %d sandboxes by %s: %s"):format(text, #found, what,
+      table.concat(names, ", ")), { data = { hint = "luarium ls" } })
+  end
+end
+
+--- The record that a word names. Raises `not_found` with the nearest name.
+---@async
+---@param luarium table
+---@param text string
+---@return luarium.SandboxRecord
+function M.find(luarium, text)
+  local named, prefixed, names = {}, {}, {}
+  for _, record in ipairs(luarium.list()) do
+    if record.id == text then
+      return record
+    end
+    if record.name == text then
+      named[#named + 1] = record
+    end
+    if #text >= 4 and (record.id:sub(1, #text) == text or record.id:sub(5, 4 + #text) == text) then
+      prefixed[#prefixed + 1] = record
+    end
+    names[#names + 1] = record.name
+  end
+  local record = pick(named, text, "name") or pick(prefixed, text, "the beginning of the id")
+  if record then
+    return record
+  end
+  local near = check.nearest(text, names)
+  errors.raise("not_found", ("there is no sandbox '%s'%s"):format(text,
+    near and (": did you mean '%s'?"):format(near) or ""))
+end
+
+--- The live sandbox that a word names.
+---@async
+---@return luarium.Sandbox
+function M.open(luarium, text)
+  return luarium.reconnect(M.find(luarium, text).id)
+end
+
+return M

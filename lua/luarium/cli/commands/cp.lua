@@ -1,0 +1,121 @@
+--- luarium cp
+local boxes = require "luarium.cli.boxes"
+local errors = require "luarium.error"
+local format = require "luarium.cli.format"
+local options = require "luarium.cli.options"
+
+--- "box:path" has its colon before any slash; everything else is a local path.
+local function split(word)
+  local box, path = word:match("^([^/:]+):(.*)$")
+  if box then
+    return box, path == "" and "." or path
+  end
+  return nil, word
+end
+
+local function last_part(path)
+  return path:gsub("/+$", ""):match("([^/]+)$")
+end
+
+local function stat_local(path)
+  local native = require "luarium.native"
+  local facts, err = require("luarium.task").await(native.fs.stat(path))
+  if not facts and err.kind ~= "not_found" then
+    error(err, 0)
+  end
+  return facts
+end
+
+local function stat_box(box, path)
+  local ok, facts = pcall(box.stat, box, path)
+  if not ok and not errors.is(facts, "not_found") then
+    error(facts, 0)
+  end
+  return ok and facts or nil
+end
+
+--- As `cp -r` does: into a folder that exists, else to exactly that path. A source that ends in /. means its contents.
+local function target(from, to, source, existing)
+  if not source then
+    errors.raise("not_found", ("cp: there is no %s"):format(from))
+  end
+  local contents = from:match("/%.$") or from == "."
+  local into = existing and existing.type == "dir" or to:match("/$")
+  if into and not contents then
+    return (to:gsub("/+$", "")) .. "/" .. last_part(from)
+  end
+  return to
+end
+
+--- A line on the terminal that is written over, ten times a second at most.
+local function progress(context)
+  local native = require "luarium.native"
+  if context.quiet or context.json or not native.tty.isatty(2) then
+    return nil, function() end
+  end
+  local shown = -1
+  return function(done, total)
+    local now = native.loop.monotonic()
+    if now - shown >= 0.1 then
+      shown = now
+      local share = total and total > 0 and (" (%d%%)"):format(math.floor(done * 100 / total)) or ""
+      native.tty.write(2, "\r" .. format.size(done) .. share .. "\27[K")
+    end
+  end, function()
+    if shown >= 0 then
+      native.tty.write(2, "\r\27[K")
+    end
+  end
+end
+
+local function copy(context, args, from_box, from, to_box, to)
+  local luarium = context:api()
+  local box = boxes.open(luarium, from_box or to_box)
+  local on_progress, clear = progress(context)
+  local given = { exclude = #args.exclude > 0 and args.exclude or nil, on_progress = on_progress }
+  local ok, result = pcall(function()
+    if to_box then
+      return box:upload(from, target(from, to, stat_local(from), stat_box(box, to)), given)
+    end
+    return box:download(from, target(from, to, stat_box(box, from), stat_local(to)), given)
+  end)
+  clear()
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
+return {
+  summary = "copy files or folders into a sandbox or out of it",
+  example = "luarium cp src demo:/app/src\nluarium cp demo:out/report.json .",
+  arguments = {
+    { "from", about = "PATH or BOX:PATH" },
+    { "to", about = "PATH or BOX:PATH; relative paths of a sandbox start at its working directory" },
+  },
+  options = {
+    { "-x --exclude", value = "GLOB", many = true, about = "leave these out" },
+  },
+  run = function(args, context)
+    local from_box, from = split(args.from)
+    local to_box, to = split(args.to)
+    if (from_box == nil) == (to_box == nil) then
+      options.usage_error("cp: exactly one of the two paths is BOX:PATH (write ./name for a local name with a colon)",
+        "luarium help cp")
+    end
+    return context:task(function()
+      local result = copy(context, args, from_box, from, to_box, to)
+      local skipped = result.skipped or {}
+      if context.json then
+        context:print_json({ files = result.files, bytes = result.bytes,
+          skipped = require("luarium.json").array(skipped) })
+      else
+        context:note("copied %d file%s, %s", result.files, result.files == 1 and "" or "s", format.size(result.bytes))
+        for _, item in ipairs(skipped) do
+          context:note("skipped %s", require("luarium.log").neutral(type(item) == "table" and (item.path or item.name)
+            or tostring(item)))
+        end
+      end
+    end)
+  end,
+}

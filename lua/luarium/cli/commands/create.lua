@@ -1,0 +1,31 @@
+--- luarium create
+local format = require "luarium.cli.format"
+
+return {
+  summary = "make a sandbox and print its id",
+  about = "The sandbox stays until `luarium destroy`, or until its --timeout is over.",
+  example = "box=$(luarium create --name demo --env GREETING=hello)",
+  options = {
+    { "-n --name", value = "NAME", about = "a name of your own, to find it by" },
+    { "-i --image", value = "IMAGE", about = "the image to start from, where the provider has images" },
+    { "-e --env", value = "KEY=VALUE", type = "pair", many = true, about = "environment of every command in it" },
+    { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "a label, shown by ls" },
+    { "-t --timeout", value = "SECONDS", type = "seconds", about = "it ends by itself after so long" },
+    { "-w --cwd", value = "DIR", about = "the working directory" },
+  },
+  run = function(args, context)
+    context:task(function()
+      local luarium = context:api()
+      local box = luarium.create({
+        provider = args.provider, name = args.name, image = args.image, env = format.map(args.env),
+        labels = format.map(args.label), timeout = args.timeout, cwd = args.cwd,
+      })
+      if context.json then
+        context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
+          status = box.status, cwd = box.cwd, expires_at = box.expires_at })
+      else
+        context:print("%s", box.id)
+      end
+    end)
+  end,
+}

@@ -1,0 +1,85 @@
+--- luarium destroy
+local boxes = require "luarium.cli.boxes"
+local errors = require "luarium.error"
+local format = require "luarium.cli.format"
+local options = require "luarium.cli.options"
+
+--- Asks on the terminal. Nothing else waits while it does.
+local function confirmed(count)
+  local native = require "luarium.native"
+  if not (native.tty.isatty(0) and native.tty.isatty(2)) then
+    options.usage_error("destroy --all asks first, and there is no terminal to ask on: add --yes",
+      "luarium destroy --all --yes")
+  end
+  io.stderr:write(("destroy %d sandbox%s? [y/N] "):format(count, count == 1 and "" or "es"))
+  io.stderr:flush()
+  local answer = io.read("l") or ""
+  return answer:lower():match("^y") ~= nil
+end
+
+local function chosen(luarium, args)
+  if args.all then
+    return luarium.list({ provider = args.provider, labels = format.map(args.label) })
+  end
+  local records, seen = {}, {}
+  for _, word in ipairs(args.box) do
+    local record = boxes.find(luarium, word)
+    if not seen[record.id] then
+      seen[record.id] = true
+      records[#records + 1] = record
+    end
+  end
+  return records
+end
+
+local function check_words(args)
+  if args.all and #args.box > 0 then
+    options.usage_error("destroy: either sandboxes or --all, not both", "luarium help destroy")
+  elseif not args.all and #args.box == 0 then
+    options.usage_error("destroy: which sandbox? name at least one, or give --all", "luarium ls")
+  elseif not args.all and #args.label > 0 then
+    options.usage_error("destroy: --label goes with --all", "luarium help destroy")
+  end
+end
+
+return {
+  summary = "end sandboxes and everything in them",
+  example = "luarium destroy demo\nluarium destroy --all --label team=docs --yes",
+  arguments = { { "box", many = true, optional = true, about = "id, beginning of an id, or name" } },
+  options = {
+    { "-a --all", about = "all of them; --provider and --label narrow it down" },
+    { "-y --yes", about = "do not ask" },
+    { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "with --all: only those with this label" },
+  },
+  run = function(args, context)
+    check_words(args)
+    return context:task(function()
+      local luarium = context:api()
+      local records = chosen(luarium, args)
+      if args.all and #records > 0 and not args.yes and not confirmed(#records) then
+        return 1
+      end
+      local results = luarium.map(records, function(record)
+        luarium.destroy(record.id)
+      end, { settle = true, concurrency = 16 })
+      local gone, failed = {}, {}
+      for i, result in ipairs(results) do
+        local id = records[i].id
+        if result.ok then
+          gone[#gone + 1] = id
+          context:note("destroyed %s", id)
+        else
+          failed[#failed + 1] = { id = id, error = tostring(result.error) }
+        end
+      end
+      if context.json then
+        local json = require "luarium.json"
+        context:print_json({ destroyed = json.array(gone), failed = json.array(failed) })
+      end
+      if #failed > 0 then
+        errors.raise("io", ("%d of %d could not be destroyed; %s: %s"):format(#failed, #records, failed[1].id,
+          failed[1].error))
+      end
+    end)
+  end,
+}

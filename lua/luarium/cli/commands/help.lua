@@ -1,0 +1,39 @@
+--- luarium help [COMMAND]
+local cli = require "luarium.cli"
+local format = require "luarium.cli.format"
+local options = require "luarium.cli.options"
+
+local function overview()
+  local rows = {}
+  for _, name in ipairs(cli.commands) do
+    rows[#rows + 1] = { "  " .. name, cli.command(name).summary }
+  end
+  return "Usage: luarium COMMAND [OPTIONS] ...\n\nSandboxes for coding agents, driven from Lua.\n\nCommands:\n"
+    .. format.table(rows) .. "\nOptions of every command:\n" .. format.table(options.option_lines(options.global))
+    .. "\nExample:\n  luarium run scripts/quickstart.lua\n\n"
+    .. "`luarium help COMMAND` explains a command.\n"
+end
+
+return {
+  summary = "explain a command",
+  example = "luarium help exec",
+  arguments = { { "command", many = true, optional = true, about = "the command; without it: all of them" } },
+  run = function(args, context)
+    local name = table.concat(args.command, " ")
+    if name == "" then
+      return context:write(overview())
+    end
+    if name == "provider" then
+      return context:write(options.help(cli.command("provider new")) .. "\n"
+        .. options.help(cli.command("provider test")))
+    end
+    for _, known in ipairs(cli.commands) do
+      if known == name then
+        return context:write(options.help(cli.command(name)))
+      end
+    end
+    local near = require("luarium.check").nearest(name, { (table.unpack or unpack)(cli.commands) })
+    options.usage_error(("there is no command '%s'%s"):format(name,
+      near and (": did you mean '%s'?"):format(near) or ""), "luarium help")
+  end,
+}

@@ -1,0 +1,107 @@
+--- What a command works with: its global options, where results go, and the run of a body as the main task.
+local M = {}
+
+---@class luarium.cli.Context
+---@field json boolean
+---@field quiet boolean
+---@field verbose boolean
+---@field color boolean whether standard error may be coloured
+---@field provider string?
+local Context = {}
+Context.__index = Context
+
+local function wants_color(choice)
+  if choice == "always" or choice == "never" then
+    return choice == "always"
+  end
+  local no_color = os.getenv("NO_COLOR")
+  if no_color and no_color ~= "" or os.getenv("TERM") == "dumb" then
+    return false
+  end
+  return require("luarium.native").tty.isatty(2)
+end
+
+---@param args table
+---@param command luarium.cli.Command
+---@return luarium.cli.Context
+function M.new(args, command)
+  return setmetatable({
+    json = args.json or false, quiet = args.quiet or false, verbose = args.verbose or false,
+    color_choice = args.color, provider = args.provider, config_file = args.config, state_dir = args.state_dir,
+    failed_code = command.failed_code,
+  }, Context)
+end
+
+---@return boolean
+function Context:has_color()
+  if self.color == nil then
+    self.color = wants_color(self.color_choice)
+  end
+  return self.color
+end
+
+--- The public API, with configuration files and options applied. Read as late as possible: a script that touches no
+--- sandbox needs none of it.
+---@return table luarium
+function Context:api()
+  if not self.luarium then
+    local luarium = require "luarium"
+    local config = require "luarium.config"
+    config.load(self.config_file)
+    if self.state_dir then
+      luarium.configure({ state_dir = self.state_dir })
+    end
+    if self.provider then
+      luarium.configure({ default = self.provider })
+      self:check_provider(config)
+    end
+    self.luarium = luarium
+  end
+  return self.luarium
+end
+
+--- --provider wins over the variables, which win over the configured default.
+function Context:check_provider(config)
+  local provider_name = config.provider_name
+  local chosen = self.provider
+  config.provider_name = function(name)
+    return provider_name(name or chosen)
+  end
+end
+
+--- Writes a result to standard output.
+---@param text string
+function Context:write(text)
+  io.stdout:write(text)
+end
+
+--- Writes a line to standard output.
+---@param format string
+function Context:print(format, ...)
+  io.stdout:write(select("#", ...) > 0 and format:format(...) or format, "\n")
+end
+
+--- Writes a value as one line of JSON to standard output.
+function Context:print_json(value)
+  local text, err = require("luarium.json").encode(value)
+  if not text then
+    error(err, 0)
+  end
+  io.stdout:write(text, "\n")
+end
+
+--- Tells the user something beside the result.
+function Context:note(format, ...)
+  if not self.quiet and not self.json then
+    io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
+  end
+end
+
+--- Runs the body as the main task: signals cancel it, its error is raised.
+---@param body fun(): any
+---@return any
+function Context:task(body)
+  return require("luarium.cli.main_task").run(body, self)
+end
+
+return M

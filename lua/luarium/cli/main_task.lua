@@ -1,0 +1,102 @@
+--- The main task of the program, and what signals do to it: the first asks it to end, so that cleanup runs and
+--- sandboxes are destroyed; the second leaves at once and says what is left behind.
+local errors = require "luarium.error"
+local event = require "luarium.event"
+local native = require "luarium.native"
+local task = require "luarium.task"
+
+local M = {}
+
+local codes = { INT = 130, TERM = 143, HUP = 129 }
+
+--- Keeps the ids of the sandboxes that this process made and has not destroyed.
+local function track()
+  local open = {}
+  event.on("sandbox.create", function(record)
+    open[record.sandbox] = record.phase ~= "error" and (record.name or "") or nil
+  end)
+  event.on("sandbox.destroy", function(record)
+    if record.phase == "stop" then
+      open[record.sandbox] = nil
+    end
+  end)
+  return open
+end
+
+local function left_behind(open)
+  local ids = {}
+  for id in pairs(open) do
+    ids[#ids + 1] = id
+  end
+  table.sort(ids)
+  if #ids == 0 then
+    return ""
+  end
+  return ("luarium: left behind: %s\nhint: `luarium destroy %s` removes %s\n"):format(table.concat(ids, ", "),
+    table.concat(ids, " "), #ids == 1 and "it" or "them")
+end
+
+local function leave(name, open, context)
+  if context.close_display then
+    context.close_display()
+  end
+  io.stdout:flush()
+  if context.json then
+    io.stderr:write(require("luarium.json").encode({ error = { kind = "cancelled", message = "stopped by SIG" .. name,
+      name = "SIG" .. name, exit_code = codes[name], left_behind = require("luarium.check").keys(open) } }), "\n")
+  else
+    io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n", left_behind(open))
+  end
+  io.stderr:flush()
+  os.exit(codes[name], false)
+end
+
+local function watch(main, open, context)
+  local op, err = native.signal.wait("INT", "TERM", "HUP")
+  if not op then
+    error(err, 0)
+  end
+  local times = 0
+  while op do
+    local name, next_op = task.await(op)
+    if not name then
+      return
+    end
+    times = times + 1
+    context.signal_code = context.signal_code or codes[name]
+    if times > 1 then
+      leave(name, open, context)
+    end
+    context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
+    task.cancel(main, errors.new("cancelled", "interrupted by SIG" .. name, { name = "SIG" .. name }))
+    op = next_op
+  end
+end
+
+--- Seconds a script may compute without waiting, unless --busy-limit or busy_limit say otherwise.
+M.busy_limit = 10
+
+--- Longer than any script: with it the guard still looks for signals, but never stops a script of itself.
+local NO_LIMIT = 315360000
+
+---@param seconds number 0: no limit
+function M.guard(seconds)
+  task.guard(seconds > 0 and seconds or NO_LIMIT)
+end
+
+--- Runs the body as a task; returns what it returned, raises what it raised.
+---@param body fun(): any
+---@param context luarium.cli.Context
+---@return any
+function M.run(body, context)
+  M.guard(context.busy_limit or M.busy_limit)
+  local open = track()
+  return task.run(function()
+    local main = task.current()
+    task.spawn_detached("signals", watch, main, open, context)
+    task.yield() -- the watch is on before anything is done
+    return body(main)
+  end)
+end
+
+return M

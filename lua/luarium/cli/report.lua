@@ -1,0 +1,98 @@
+--- How failures look: one line that says what, one that says what to do, and the exit code.
+local errors = require "luarium.error"
+
+local M = {}
+
+local hints = {
+  auth = "set the variable named above, or put the key into luarium.lua",
+  conflict = "`luarium ls` shows what there is",
+  internal = "run it again with -v for the traceback",
+  not_found = "check the name; `luarium ls` shows the sandboxes there are",
+  protocol = "the other side is to blame: keep what it sent and tell its makers",
+  quota = "`luarium ls` shows what is in use; `luarium destroy` frees it",
+  rate_limited = "wait a little and try again",
+  sandbox_gone = "`luarium ls` shows the sandboxes there are",
+  timeout = "give it more time with --timeout, or look for what hangs with -v",
+  unavailable = "is the service up and reachable? `luarium doctor` looks for common causes",
+  unsupported = "`luarium providers` shows what each provider can do",
+  invalid = "`luarium help` shows how it is called",
+}
+
+local hints_by_name = {
+  EACCES = "check who owns the path, and its mode",
+  ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",
+  EMFILE = "raise the limit with `ulimit -n`; `luarium doctor` shows it",
+}
+
+local signal_codes = { SIGHUP = 129, SIGINT = 130, SIGTERM = 143 }
+
+--- The exit code that an error stands for.
+---@param err luarium.Error
+---@param context table
+---@return integer
+function M.code(err, context)
+  if err.name == "USAGE" then
+    return 2
+  elseif err.kind == "cancelled" and signal_codes[err.name] then
+    return signal_codes[err.name]
+  elseif err.kind == "timeout" then
+    return 124
+  end
+  return context.failed_code or 1
+end
+
+local function hint_of(err)
+  if err.data and type(err.data) == "table" and err.data.hint then
+    return "try `" .. err.data.hint .. "`"
+  elseif err.name == "SCRIPT" then
+    return not err.shown_trace and "run it again with -v for the traceback" or nil
+  elseif err.kind == "cancelled" then
+    return nil
+  end
+  return hints_by_name[err.name or ""] or hints[err.kind]
+end
+
+--- Text from anywhere, fit for a terminal; line ends stay.
+local function clean(text)
+  local log = require "luarium.log"
+  local secret = require "luarium.secret"
+  local lines = {}
+  for line in (secret.redact(text) .. "\n"):gmatch("(.-)\n") do
+    lines[#lines + 1] = log.neutral((line:gsub("\t", "  ")))
+  end
+  return table.concat(lines, "\n")
+end
+M.clean = clean
+
+--- Writes a failure to standard error and returns the exit code.
+---@param value any what was raised
+---@param context table
+---@return integer
+function M.failure(value, context)
+  local err = errors.from(value)
+  local code = context.signal_code or M.code(err, context)
+  local trace = context.verbose and err.trace and err:trace()
+  if trace then
+    err.shown_trace = true
+  end
+  local hint = hint_of(err)
+  io.stdout:flush()
+  if context.json then
+    local json = require "luarium.json"
+    io.stderr:write(json.encode({ error = {
+      kind = err.kind, message = clean(tostring(err)), name = err.name, provider = err.provider, op = err.op,
+      retryable = err.retryable or false, hint = hint, exit_code = code,
+    } }), "\n")
+    return code
+  end
+  io.stderr:write("luarium: ", clean(tostring(err)), "\n")
+  if trace then
+    io.stderr:write(clean(trace), "\n")
+  end
+  if hint then
+    io.stderr:write("hint: ", hint, "\n")
+  end
+  return code
+end
+
+return M
