@@ -4,7 +4,8 @@ max_line_length = 120
 self = false
 unused_secondaries = true
 
-files["lua"] = { std = "min", globals = {} }
+files["lua"] = { std = "min" }
+files["lua/meta"] = { ignore = { "21." } }
 files["providers"] = { std = "min" }
 files["scripts"] = { std = "lua54" }
 files["docs"] = { std = "lua54" }

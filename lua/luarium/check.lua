@@ -28,7 +28,7 @@ end
 ---@return string?
 function M.nearest(word, candidates)
   local best, best_distance
-  local limit = math.max(1, math.floor(#word / 3))
+  local limit = math.max(1, math.floor(#word / 2.5))
   table.sort(candidates)
   for _, candidate in ipairs(candidates) do
     local d = distance(word:lower(), candidate:lower())

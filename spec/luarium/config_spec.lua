@@ -56,7 +56,7 @@ describe("config", function()
   it("names file and line of a broken file", function()
     for text, part in pairs({
       ["return {"] = ":1:", ["\n\nerror('oops')"] = ":3: oops", ["return 5"] = "expected a call of luarium.configure",
-      ["os.execute('true')"] = ":1:", ["require 'socket'"] = "may require only", ["\27Lua"] = "binary",
+      ["os.execute('true')"] = ":1:", ["require 'socket'"] = "may require only", ["\27Lua"] = "chunk",
       ["return { default = 5 }"] = "option 'default'",
     }) do
       local path = file_with(text)
