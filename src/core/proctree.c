@@ -1,0 +1,577 @@
+#include "proctree.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+#define TREE_MAX 4096     /* descendants followed right in the engine's thread */
+#define DEATH_WAIT_MS 100 /* a killed process is gone long before, unless the kernel holds it */
+#define SWEEP_LIMIT 30.0  /* seconds after which processes that keep appearing are reported */
+
+/* ---- pinned processes ---- */
+
+struct target {
+  pid_t pid;
+  int pidfd; /* -1 where the system has none */
+  struct lum_sweep *sweep;
+};
+
+struct targets {
+  struct target *list;
+  size_t count, size;
+};
+
+static void unpin(int pidfd) {
+  if (pidfd >= 0)
+    close(pidfd);
+}
+
+/* Takes pidfd, also when memory is short. */
+static bool targets_add(struct targets *targets, pid_t pid, int pidfd, struct lum_sweep *sweep) {
+  if (targets->count == targets->size) {
+    size_t size = targets->size ? targets->size * 2 : 16;
+    struct target *list = realloc(targets->list, size * sizeof *list);
+    if (!list) {
+      unpin(pidfd);
+      return false;
+    }
+    targets->list = list;
+    targets->size = size;
+  }
+  targets->list[targets->count++] = (struct target){pid, pidfd, sweep};
+  return true;
+}
+
+static void targets_close(struct targets *targets) {
+  for (size_t i = 0; i < targets->count; i++)
+    unpin(targets->list[i].pidfd);
+  targets->count = 0;
+}
+
+/* A pidfd, or -1 with *gone telling a dead process from a system without pidfds. */
+static int pin(pid_t pid, bool *gone) {
+  int pidfd = pidfd_open(pid, 0);
+  *gone = pidfd < 0 && errno != ENOSYS;
+  return pidfd;
+}
+
+static bool send_kill(const struct target *target) {
+  if (target->pidfd >= 0)
+    return pidfd_send_signal(target->pidfd, SIGKILL, NULL, 0) == 0;
+  return kill(target->pid, SIGKILL) == 0;
+}
+
+/* ---- the tree below one of our children, at once ---- */
+
+static void pin_children(struct targets *tree, pid_t parent, struct lum_pids *pids) {
+  pids->count = 0;
+  lum_procfs_children(parent, pids);
+  for (size_t i = 0; i < pids->count && tree->count < TREE_MAX; i++) {
+    struct lum_pstat st;
+    bool gone;
+    int pidfd = pin(pids->list[i], &gone);
+    bool mine = !gone && lum_procfs_stat(pids->list[i], &st) && st.ppid == parent;
+    if (mine)
+      targets_add(tree, pids->list[i], pidfd, NULL);
+    else
+      unpin(pidfd);
+  }
+}
+
+void lum_tree_kill(pid_t root) {
+  struct targets tree = {0};
+  struct lum_pids pids = {0};
+  pin_children(&tree, root, &pids);
+  for (size_t i = 0; i < tree.count; i++)
+    pin_children(&tree, tree.list[i].pid, &pids);
+  kill(-root, SIGKILL);
+  for (size_t i = 0; i < tree.count; i++)
+    send_kill(&tree.list[i]);
+  targets_close(&tree);
+  free(tree.list);
+  free(pids.list);
+}
+
+/* ---- sweeps ---- */
+
+struct lum_sweep {
+  struct lum_sweep *next;
+  lum_sweep_fn done; /* NULL: forgotten */
+  void *arg;
+  char *cookie; /* NULL: only the session */
+  size_t len;
+  pid_t root;
+  double started;
+  size_t killed;
+  size_t hits; /* of the last scan */
+};
+
+/* One scan serves all sweeps that were asked for before it began; those asked for meanwhile wait
+ * for the next. */
+struct lum_sweeper {
+  struct lum_engine *eng;
+  bool (*is_child)(void *arg, pid_t pid);
+  void *arg;
+  uv_work_t work;
+  bool busy;
+  void (*freed)(void *arg); /* set: no more requests, destroy it when idle */
+  struct lum_sweep *waiting, **waiting_end;
+  /* of the scan that runs: only the worker touches these then */
+  struct lum_sweep **active; /* sorted by cookie, those without one last */
+  size_t active_count, cookie_count;
+  struct lum_sweep **list, *single[1]; /* where active points: to single when memory is short */
+  size_t list_size;
+  struct lum_pids pids;
+  struct lum_pstat *stats;
+  size_t stat_count, stat_size;
+  struct lum_environ env;
+  struct targets hits;
+  struct lum_err err;
+};
+
+static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len) {
+  int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+  return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+static int compare_sweeps(const void *left, const void *right) {
+  const struct lum_sweep *a = *(struct lum_sweep *const *)left,
+                         *b = *(struct lum_sweep *const *)right;
+  if (!a->cookie || !b->cookie)
+    return (a->cookie == NULL) - (b->cookie == NULL);
+  return compare_bytes(a->cookie, a->len, b->cookie, b->len);
+}
+
+/* The first of those that look for this entry, or NULL. */
+static struct lum_sweep *sweep_of_entry(const struct lum_sweeper *sweeper, const char *entry,
+                                        size_t len) {
+  size_t low = 0, high = sweeper->cookie_count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    const struct lum_sweep *sweep = sweeper->active[middle];
+    if (compare_bytes(sweep->cookie, sweep->len, entry, len) < 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  struct lum_sweep *found = low < sweeper->cookie_count ? sweeper->active[low] : NULL;
+  return found && compare_bytes(found->cookie, found->len, entry, len) == 0 ? found : NULL;
+}
+
+/* The sweep that looks for a process with that environment, or NULL. */
+static struct lum_sweep *match_environ(struct lum_sweeper *sweeper, pid_t pid) {
+  lum_procfs_environ(pid, &sweeper->env);
+  const char *at = sweeper->env.data, *end = at + sweeper->env.len;
+  while (at < end) {
+    const char *nul = memchr(at, '\0', (size_t)(end - at));
+    size_t len = (size_t)((nul ? nul : end) - at);
+    struct lum_sweep *sweep = sweep_of_entry(sweeper, at, len);
+    if (sweep)
+      return sweep;
+    at += len + 1;
+  }
+  return NULL;
+}
+
+static bool add_hit(struct lum_sweeper *sweeper, pid_t pid, int pidfd, struct lum_sweep *sweep) {
+  return targets_add(&sweeper->hits, pid, pidfd, sweep) ||
+         lum_err_set(&sweeper->err, LUM_QUOTA, "sweep: out of memory");
+}
+
+static void find_by_cookie(struct lum_sweeper *sweeper) {
+  for (size_t i = 0; i < sweeper->pids.count; i++) {
+    pid_t pid = sweeper->pids.list[i];
+    if (!match_environ(sweeper, pid))
+      continue;
+    bool gone;
+    int pidfd = pin(pid, &gone);
+    struct lum_sweep *sweep =
+        gone ? NULL : match_environ(sweeper, pid); /* the same process still? */
+    if (sweep)
+      add_hit(sweeper, pid, pidfd, sweep);
+    else
+      unpin(pidfd);
+  }
+}
+
+static bool read_stats(struct lum_sweeper *sweeper) {
+  if (sweeper->stat_size < sweeper->pids.count) {
+    struct lum_pstat *stats = realloc(sweeper->stats, sweeper->pids.count * sizeof *stats);
+    if (!stats)
+      return lum_err_set(&sweeper->err, LUM_QUOTA, "sweep: out of memory");
+    sweeper->stats = stats;
+    sweeper->stat_size = sweeper->pids.count;
+  }
+  sweeper->stat_count = 0;
+  for (size_t i = 0; i < sweeper->pids.count; i++) {
+    struct lum_pstat *st = &sweeper->stats[sweeper->stat_count];
+    if (lum_procfs_stat(sweeper->pids.list[i], st) && !st->dead && !st->kernel)
+      sweeper->stat_count++;
+  }
+  return true;
+}
+
+/* The sweep that wants this process because of its parent or its session, or NULL. */
+static struct lum_sweep *match_kin(const struct lum_sweeper *sweeper, const struct lum_pstat *st) {
+  for (size_t i = 0; i < sweeper->hits.count; i++) {
+    const struct target *hit = &sweeper->hits.list[i];
+    if (hit->pid == st->ppid || hit->pid == st->session)
+      return hit->sweep;
+  }
+  for (size_t i = 0; i < sweeper->active_count; i++) {
+    if (sweeper->active[i]->root == st->session && st->session != 0)
+      return sweeper->active[i];
+  }
+  return NULL;
+}
+
+static bool is_hit(const struct lum_sweeper *sweeper, pid_t pid) {
+  for (size_t i = 0; i < sweeper->hits.count; i++) {
+    if (sweeper->hits.list[i].pid == pid)
+      return true;
+  }
+  return false;
+}
+
+static bool add_kin(struct lum_sweeper *sweeper, const struct lum_pstat *st) {
+  struct lum_sweep *sweep = match_kin(sweeper, st);
+  if (!sweep || is_hit(sweeper, st->pid))
+    return false;
+  struct lum_pstat again;
+  bool gone;
+  int pidfd = pin(st->pid, &gone);
+  bool same = !gone && lum_procfs_stat(st->pid, &again) && again.ppid == st->ppid &&
+              again.session == st->session;
+  if (same)
+    return add_hit(sweeper, st->pid, pidfd, sweep);
+  unpin(pidfd);
+  return false;
+}
+
+static void find_kin(struct lum_sweeper *sweeper) {
+  bool roots = false, more = true;
+  for (size_t i = 0; i < sweeper->active_count; i++)
+    roots = roots || sweeper->active[i]->root != 0;
+  if ((sweeper->hits.count == 0 && !roots) || !read_stats(sweeper))
+    return;
+  while (more) {
+    more = false;
+    for (size_t i = 0; i < sweeper->stat_count; i++)
+      more = add_kin(sweeper, &sweeper->stats[i]) || more;
+  }
+}
+
+static bool is_gone(const struct target *target) {
+  struct pollfd fd = {.fd = target->pidfd, .events = POLLIN};
+  struct lum_pstat st;
+  if (target->pidfd >= 0)
+    return poll(&fd, 1, 0) != 0;
+  return !lum_procfs_stat(target->pid, &st) || st.dead;
+}
+
+/* So that the next scan does not find, and count, those that are about to end. */
+static void await_deaths(struct lum_sweeper *sweeper) {
+  double end = lum_monotonic() + DEATH_WAIT_MS / 1e3;
+  for (size_t i = 0; i < sweeper->hits.count; i++) {
+    while (!is_gone(&sweeper->hits.list[i]) && lum_monotonic() < end) {
+      struct timespec pause = {0, 200000};
+      nanosleep(&pause, NULL);
+    }
+  }
+}
+
+static void on_scan(uv_work_t *work) {
+  struct lum_sweeper *sweeper = work->data;
+  if (!lum_procfs_pids(&sweeper->pids, &sweeper->err))
+    return;
+  if (sweeper->cookie_count > 0)
+    find_by_cookie(sweeper);
+  find_kin(sweeper);
+  for (size_t i = 0; i < sweeper->hits.count; i++) {
+    struct target *hit = &sweeper->hits.list[i];
+    bool sent = send_kill(hit);
+    if (sent || errno == ESRCH) /* what we may not kill is not ours to wait for */
+      hit->sweep->hits++;
+    if (sent)
+      hit->sweep->killed++;
+  }
+  await_deaths(sweeper);
+}
+
+static void sweep_end(struct lum_sweep *sweep, const struct lum_err *err) {
+  if (sweep->done)
+    sweep->done(sweep->arg, sweep->killed, err);
+  free(sweep->cookie);
+  free(sweep);
+}
+
+static void wait_for_scan(struct lum_sweeper *sweeper, struct lum_sweep *sweep) {
+  sweep->next = NULL;
+  *sweeper->waiting_end = sweep;
+  sweeper->waiting_end = &sweep->next;
+}
+
+/* Orphans of a killed tree become ours when this process is init or a subreaper. */
+static void reap_adopted(struct lum_sweeper *sweeper) {
+  for (size_t i = 0; i < sweeper->hits.count; i++) {
+    struct target *hit = &sweeper->hits.list[i];
+    siginfo_t info;
+    if (hit->pidfd >= 0 && !sweeper->is_child(sweeper->arg, hit->pid))
+      waitid(P_PIDFD, (id_t)hit->pidfd, &info, WEXITED | WNOHANG);
+  }
+}
+
+static void settle(struct lum_sweeper *sweeper, struct lum_sweep *sweep) {
+  struct lum_err err = sweeper->err;
+  if (err.kind == LUM_OK && sweep->hits > 0) {
+    if (lum_monotonic() - sweep->started < SWEEP_LIMIT) {
+      wait_for_scan(sweeper, sweep);
+      return;
+    }
+    lum_err_set(&err, LUM_TIMEOUT, "sweep: processes keep appearing, %zu were killed",
+                sweep->killed);
+  }
+  sweep_end(sweep, err.kind == LUM_OK ? NULL : &err);
+}
+
+static void sweeper_destroy(struct lum_sweeper *sweeper) {
+  void (*freed)(void *) = sweeper->freed;
+  void *arg = sweeper->arg;
+  free(sweeper->list);
+  free(sweeper->pids.list);
+  free(sweeper->stats);
+  free(sweeper->env.data);
+  free(sweeper->hits.list);
+  free(sweeper);
+  freed(arg);
+}
+
+/* Hits were counted for the first of those with the same cookie; none of them may end before a
+ * clean scan. */
+static void share_hits(struct lum_sweeper *sweeper) {
+  for (size_t i = 1; i < sweeper->cookie_count; i++) {
+    if (compare_sweeps(&sweeper->active[i - 1], &sweeper->active[i]) == 0)
+      sweeper->active[i]->hits = sweeper->active[i - 1]->hits;
+  }
+}
+
+static void next_scan(struct lum_sweeper *sweeper);
+
+static void on_scanned(uv_work_t *work, int status) {
+  (void)status; /* never cancelled */
+  struct lum_sweeper *sweeper = work->data;
+  reap_adopted(sweeper);
+  targets_close(&sweeper->hits);
+  share_hits(sweeper);
+  for (size_t i = 0; i < sweeper->active_count; i++)
+    settle(sweeper,
+           sweeper->active[i]); /* what is asked for from in there waits: busy is still set */
+  sweeper->busy = false;
+  if (sweeper->waiting)
+    next_scan(sweeper);
+  if (sweeper->freed && !sweeper->busy)
+    sweeper_destroy(sweeper);
+}
+
+static void activate(struct lum_sweeper *sweeper) {
+  size_t count = 0;
+  for (struct lum_sweep *sweep = sweeper->waiting; sweep; sweep = sweep->next)
+    count++;
+  if (count > sweeper->list_size) {
+    struct lum_sweep **list = realloc(sweeper->list, count * sizeof(struct lum_sweep *));
+    sweeper->list = list ? list : sweeper->list;
+    sweeper->list_size = list ? count : sweeper->list_size;
+  }
+  bool fits = count <= sweeper->list_size;
+  sweeper->active = fits ? sweeper->list : sweeper->single;
+  sweeper->active_count = sweeper->cookie_count = 0;
+  do {
+    struct lum_sweep *sweep = sweeper->waiting;
+    sweeper->waiting = sweep->next;
+    sweep->hits = 0;
+    sweeper->cookie_count += sweep->cookie != NULL;
+    sweeper->active[sweeper->active_count++] = sweep;
+  } while (sweeper->waiting && fits);
+  if (!sweeper->waiting)
+    sweeper->waiting_end = &sweeper->waiting;
+  qsort(sweeper->active, sweeper->active_count, sizeof(struct lum_sweep *), compare_sweeps);
+}
+
+static void next_scan(struct lum_sweeper *sweeper) {
+  activate(sweeper);
+  lum_err_clear(&sweeper->err);
+  sweeper->busy = true;
+  uv_queue_work(&sweeper->eng->loop, &sweeper->work, on_scan, on_scanned);
+}
+
+struct lum_sweep *lum_sweep_request(struct lum_sweeper *sweeper, const char *cookie, pid_t root,
+                                    lum_sweep_fn done, void *arg) {
+  struct lum_sweep *sweep = calloc(1, sizeof *sweep);
+  char *copy = cookie ? strdup(cookie) : NULL;
+  if (!sweep || (cookie && !copy)) {
+    free(sweep);
+    free(copy);
+    return NULL;
+  }
+  sweep->cookie = copy;
+  sweep->len = cookie ? strlen(cookie) : 0;
+  sweep->root = root;
+  sweep->done = done;
+  sweep->arg = arg;
+  sweep->started = lum_monotonic();
+  wait_for_scan(sweeper, sweep);
+  if (!sweeper->busy)
+    next_scan(sweeper);
+  return sweep;
+}
+
+void lum_sweep_forget(struct lum_sweep *sweep) {
+  sweep->done = NULL;
+}
+
+struct lum_sweeper *lum_sweeper_new(struct lum_engine *eng, bool (*is_child)(void *arg, pid_t pid),
+                                    void *arg) {
+  struct lum_sweeper *sweeper = calloc(1, sizeof *sweeper);
+  if (!sweeper)
+    return NULL;
+  sweeper->eng = eng;
+  sweeper->is_child = is_child;
+  sweeper->arg = arg;
+  sweeper->work.data = sweeper;
+  sweeper->waiting_end = &sweeper->waiting;
+  return sweeper;
+}
+
+void lum_sweeper_free(struct lum_sweeper *sweeper, void (*freed)(void *arg)) {
+  sweeper->freed = freed;
+  if (!sweeper->busy)
+    sweeper_destroy(sweeper);
+}
+
+/* ---- as operations ---- */
+
+struct sweep_op {
+  struct lum_op op;
+  struct lum_sweep *sweep;
+  size_t killed;
+};
+
+static void on_swept(void *arg, size_t killed, const struct lum_err *err) {
+  struct sweep_op *op = arg;
+  op->killed = killed;
+  if (err)
+    op->op.err = *err;
+  lum_op_complete(&op->op);
+}
+
+static void sweep_op_cancel(struct lum_op *op) {
+  lum_sweep_forget(((struct sweep_op *)op)->sweep);
+  lum_op_set_cancelled(op);
+  lum_op_complete(op);
+}
+
+static void sweep_op_free(struct lum_op *op) {
+  free(op);
+}
+
+static const struct lum_op_type sweep_type = {"process.sweep", sweep_op_cancel, sweep_op_free};
+
+struct lum_op *lum_sweep_start(struct lum_sweeper *sweeper, const char *cookie) {
+  struct sweep_op *op = calloc(1, sizeof *op);
+  if (!op)
+    return NULL;
+  lum_op_init(&op->op, sweeper->eng, &sweep_type);
+  lum_op_start(&op->op);
+  op->sweep = lum_sweep_request(sweeper, cookie, 0, on_swept, op);
+  if (!op->sweep) {
+    lum_err_set(&op->op.err, LUM_QUOTA, "process.sweep: out of memory");
+    lum_op_complete(&op->op);
+  }
+  return &op->op;
+}
+
+size_t lum_sweep_killed(struct lum_op *op) {
+  return ((struct sweep_op *)op)->killed;
+}
+
+struct find_work {
+  struct lum_work work;
+  char *cookie;
+  struct lum_pstat *found;
+  size_t count, size;
+};
+
+static bool has_entry(const struct lum_environ *env, const char *entry) {
+  size_t wanted = strlen(entry);
+  for (size_t at = 0; at < env->len;) {
+    size_t len = strnlen(env->data + at, env->len - at);
+    if (len == wanted && memcmp(env->data + at, entry, len) == 0)
+      return true;
+    at += len + 1;
+  }
+  return false;
+}
+
+static bool found_add(struct find_work *find, const struct lum_pstat *st) {
+  if (find->count == find->size) {
+    size_t size = find->size ? find->size * 2 : 16;
+    struct lum_pstat *found = realloc(find->found, size * sizeof *found);
+    if (!found)
+      return lum_err_set(&find->work.result_err, LUM_QUOTA, "process.find: out of memory");
+    find->found = found;
+    find->size = size;
+  }
+  find->found[find->count++] = *st;
+  return true;
+}
+
+static void find_run(struct lum_work *work) {
+  struct find_work *find = (struct find_work *)work;
+  struct lum_pids pids = {0};
+  struct lum_environ env = {0};
+  bool ok = lum_procfs_pids(&pids, &work->result_err);
+  for (size_t i = 0; ok && i < pids.count && !lum_work_cancelled(work); i++) {
+    struct lum_pstat st;
+    lum_procfs_environ(pids.list[i], &env);
+    if (has_entry(&env, find->cookie) && lum_procfs_stat(pids.list[i], &st) && !st.dead)
+      ok = found_add(find, &st);
+  }
+  free(pids.list);
+  free(env.data);
+}
+
+static void find_release(struct lum_work *work) {
+  struct find_work *find = (struct find_work *)work;
+  free(find->cookie);
+  free(find->found);
+}
+
+static const struct lum_work_type find_type = {
+    {"process.find", lum_work_op_cancel, lum_work_op_free}, find_run, find_release, NULL};
+
+struct lum_op *lum_find_start(struct lum_engine *eng, const char *cookie) {
+  char *copy = strdup(cookie);
+  struct find_work *find =
+      copy ? (struct find_work *)lum_work_new(eng, &find_type, sizeof *find) : NULL;
+  if (!find) {
+    free(copy);
+    return NULL;
+  }
+  find->cookie = copy;
+  lum_work_start(&find->work);
+  return &find->work.op;
+}
+
+const struct lum_pstat *lum_find_result(struct lum_op *op, size_t *count) {
+  struct find_work *find = (struct find_work *)op;
+  *count = find->count;
+  return find->found;
+}
