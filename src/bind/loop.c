@@ -90,11 +90,14 @@ static void guard_hook(lua_State *L, lua_Debug *ar) {
     return;
   }
   insist(L, guard);
-  luaL_error(
+  luaL_where(L, 0); /* in a hook, level 0 is the code that runs */
+  lua_pushfstring(
       L,
       "the script computed for %f seconds without waiting for anything: is there an endless loop? "
       "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
       guard->limit);
+  lua_concat(L, 2);
+  lua_error(L);
 }
 
 /* loop.guard(seconds): the limit for every coroutine that is armed; 0 switches it off. */

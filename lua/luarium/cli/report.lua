@@ -46,7 +46,7 @@ local function hint_of(err)
     return "try `" .. err.data.hint .. "`"
   elseif err.name == "SCRIPT" then
     return not err.shown_trace and "run it again with -v for the traceback" or nil
-  elseif err.kind == "cancelled" then
+  elseif err.kind == "cancelled" or err.name == "SYNTAX" or err.kind == "invalid" and err.place then
     return nil
   end
   return hints_by_name[err.name or ""] or hints[err.kind]
@@ -80,14 +80,15 @@ function M.failure(value, context)
   if context.json then
     local json = require "luarium.json"
     io.stderr:write(json.encode({ error = {
-      kind = err.kind, message = clean(tostring(err)), name = err.name, provider = err.provider, op = err.op,
-      retryable = err.retryable or false, hint = hint, exit_code = code,
+      kind = err.kind, message = clean(tostring(err)), place = err.place, name = err.name, op = err.op,
+      provider = err.provider, retryable = err.retryable or false, hint = hint, exit_code = code,
     } }), "\n")
     return code
   end
-  io.stderr:write("luarium: ", clean(tostring(err)), "\n")
+  io.stderr:write("luarium: ", clean(tostring(err)), err.place and " (" .. err.place .. ")" or "", "\n")
   if trace then
-    io.stderr:write(clean(trace), "\n")
+    local rest = trace:gsub("^[^\n]*\n", "") -- the first line was just shown
+    io.stderr:write(clean(rest), "\n")
   end
   if hint then
     io.stderr:write("hint: ", hint, "\n")

@@ -1,5 +1,6 @@
 --- luarium help [COMMAND]
 local cli = require "luarium.cli"
+local compat = require "luarium.compat"
 local format = require "luarium.cli.format"
 local options = require "luarium.cli.options"
 
@@ -32,7 +33,7 @@ return {
         return context:write(options.help(cli.command(name)))
       end
     end
-    local near = require("luarium.check").nearest(name, { (table.unpack or unpack)(cli.commands) })
+    local near = require("luarium.check").nearest(name, { compat.unpack(cli.commands) })
     options.usage_error(("there is no command '%s'%s"):format(name,
       near and (": did you mean '%s'?"):format(near) or ""), "luarium help")
   end,

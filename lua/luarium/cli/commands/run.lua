@@ -1,0 +1,127 @@
+--- luarium run
+local options = require "luarium.cli.options"
+
+local function read_json(path)
+  local file, message = io.open(path, "rb")
+  if not file then
+    options.usage_error(("the input file cannot be read: %s"):format(message), "luarium help run")
+  end
+  local text = file:read("*a")
+  file:close()
+  local value, err = require("luarium.json").decode_plain(text or "")
+  if err or type(value) ~= "table" then
+    options.usage_error(("%s: expected a JSON object%s"):format(path, err and ": " .. err.message or ""),
+      "luarium help run")
+  end
+  return value
+end
+
+--- What was given, by name; the command line wins over the file.
+local function given_inputs(args)
+  local given = {}
+  for name, value in pairs(args.input and read_json(args.input) or {}) do
+    given[tostring(name)] = { value = value }
+  end
+  for _, pair in ipairs(args.inputs) do
+    local name, text = pair[1], pair[2]
+    local texts = given[name] and given[name].texts or {}
+    texts[#texts + 1] = text
+    given[name] = { text = text, texts = texts }
+  end
+  return given
+end
+
+local function input_lines(rows)
+  local script = require "luarium.script"
+  local lines = {}
+  for _, name in ipairs(require("luarium.check").keys(rows)) do
+    local row = rows[name]
+    local about = row.about or ""
+    if row.required then
+      about = about .. " (required)"
+    elseif row.default ~= nil then
+      about = about .. (" (default: %s)"):format(tostring(row.default))
+    elseif row.computed then
+      about = about .. " (has a default)"
+    end
+    lines[#lines + 1] = { "  " .. name, script.type_name(row.type), (about:gsub("^ ", "")) }
+  end
+  return lines
+end
+
+--- Help for one script: what it declares. It is not run for that.
+local function script_help(words, command)
+  local at, path = 1, nil
+  while words[at] and not path do
+    if words[at]:sub(1, 1) ~= "-" or words[at] == "-" then
+      path = words[at]
+    elseif options.takes_value(words[at], command.options) or options.takes_value(words[at], options.global) then
+      at = at + 1
+    end
+    at = at + 1
+  end
+  if not path then
+    return options.help(command)
+  end
+  local declared = require("luarium.script").describe(path)
+  local text = ("Usage: luarium run %s [NAME=VALUE ...] [OPTIONS]\n\n"):format(path)
+  if not declared then
+    return text .. "This script declares no inputs; it gets NAME=VALUE as `input.NAME`.\n"
+  end
+  if declared.description then
+    text = text .. declared.description .. "\n\n"
+  end
+  if not next(declared.inputs) then
+    return text .. "It takes no inputs.\n"
+  end
+  return text .. "Inputs:\n" .. require("luarium.cli.format").table(input_lines(declared.inputs))
+    .. "\nThey may also come from a JSON file: --input FILE. `luarium help run` shows the options.\n"
+end
+
+local function run(args, context)
+  local script_module = require "luarium.script"
+  local script = script_module.load(args.script, function()
+    return context:api()
+  end)
+  local given = given_inputs(args)
+  local close_events = args.events and require("luarium.event").to_file(args.events)
+  local display = require("luarium.cli.display").open(context, script)
+  local info = { out = args.out or "luarium-out", script = args.script }
+  local ok, err = pcall(context.task, context, function()
+    display:start()
+    return require("luarium.event").span("run", { script = args.script }, script_module.run, script, given, info)
+  end)
+  display:close()
+  if close_events then
+    close_events()
+  end
+  if not ok then
+    if require("luarium.error").is(err, "cancelled") and err.name == "EXIT" then
+      return err.data.code
+    end
+    error(err, 0)
+  end
+end
+
+return {
+  summary = "run a script",
+  about = "`luarium run SCRIPT --help` shows the inputs that a script declares.",
+  example = "luarium run scripts/agent_task.lua repo=https://example.com/app.git prompt='fix the tests' --out results",
+  arguments = {
+    { "script", about = "a Lua file; - is standard input" },
+    { "inputs", type = "pair", many = true, optional = true, about = "NAME=VALUE" },
+  },
+  options = {
+    { "-i --input", value = "FILE", about = "inputs from a JSON object; NAME=VALUE wins" },
+    { "-o --out", value = "DIR", about = "where the script puts its results (default: luarium-out)" },
+    { "--events", value = "FILE", about = "append every event to this file, one JSON object a line" },
+    { "--ephemeral", about = "keep no journal of the run" },
+    { "--busy-limit", value = "SECONDS", type = "seconds",
+      about = "how long it may compute without waiting (default: 10; 0: no limit)" },
+  },
+  help = script_help,
+  run = function(args, context)
+    context.busy_limit = args.busy_limit
+    return run(args, context)
+  end,
+}

@@ -1,0 +1,328 @@
+--- What a run shows on standard error while it goes on: on a terminal one live line per sandbox at the bottom and a
+--- line for each finished operation above; elsewhere only those lines; with --json every event on standard output.
+local compat = require "luarium.compat"
+local event = require "luarium.event"
+
+local M = {}
+
+local TICK = 0.1 -- seconds between two drawings
+
+---@class luarium.cli.Display
+local Display = {}
+Display.__index = Display
+
+local function short(record)
+  if record.name then
+    return record.name
+  end
+  return record.sandbox and record.sandbox:sub(-6) or ""
+end
+
+local function first_line(text)
+  local line = text:match("^%s*([^\n]*)") or ""
+  return #line < #text:gsub("%s+$", "") and line .. " ..." or line
+end
+
+--- What the operation is about: its command, path, name.
+local function detail(record)
+  local what = record.command or record.path or record.step or record.url or record.snapshot or record.script
+  if record.port then
+    what = tostring(record.port)
+  end
+  return type(what) == "string" and first_line(what) or ""
+end
+
+local function outcome(record)
+  if record.phase == "error" then
+    local err = record.error
+    return "failed", err.kind == "cancelled" and "cancelled" or tostring(err.message)
+  end
+  local result = record.result
+  if type(result) == "table" then
+    if result.timed_out then
+      return "failed", "timeout"
+    elseif result.signal then
+      return "failed", result.signal
+    elseif result.exit_code and result.exit_code ~= 0 then
+      return "failed", "exit " .. tostring(result.exit_code)
+    end
+  end
+  return "ok", "ok"
+end
+
+-- ---- lines ----
+
+local colors = { ok = "32", failed = "31", warn = "33", error = "31", dim = "2" }
+
+function Display:paint(color, text)
+  return self.color and ("\27[%sm%s\27[0m"):format(colors[color], text) or text
+end
+
+--- One finished operation: 12:00:01 box exec git clone ... ok 1.2s
+function Display:finished(record)
+  local format = require "luarium.cli.format"
+  local log = require "luarium.log"
+  local verb = record.event:gsub("^sandbox%.", "")
+  local state, word = outcome(record)
+  local words = { short(record), verb, detail(record) }
+  local parts = {}
+  for _, text in ipairs(words) do
+    if text ~= "" then
+      parts[#parts + 1] = log.neutral(text)
+    end
+  end
+  local head = os.date("%H:%M:%S ", math.floor(record.time)) .. table.concat(parts, " ")
+  local tail = log.neutral(word) .. " " .. format.duration(record.duration or 0)
+  if self.columns then
+    head = format.cut(head, math.max(20, self.columns - format.width(tail) - 2))
+  end
+  return head .. " " .. self:paint(state, tail)
+end
+
+--- Operations inside another that is shown are shown only with -v.
+function Display:is_inner(record)
+  local parent = record.parent and self.spans[record.parent]
+  return parent and parent ~= "run" and parent ~= "step" and not self.verbose
+end
+
+function Display:on_operation(record)
+  if record.phase == "start" then
+    self.spans[record.span] = record.event
+  elseif record.phase then
+    local inner = self:is_inner(record)
+    self.spans[record.span] = nil
+    if record.event ~= "run" and not inner then
+      self:line(self:finished(record))
+    end
+  end
+  if self.live then
+    self:update_box(record)
+  end
+end
+
+function Display:on_log(record)
+  local levels = { debug = 1, info = 2, warn = 3, error = 4 }
+  if (levels[record.level] or 2) >= (self.verbose and 1 or 2) then
+    local log = require "luarium.log"
+    local head = os.date("%H:%M:%S ", math.floor(record.time))
+    local color = record.level == "error" and "error" or record.level == "warn" and "warn" or "dim"
+    self:line(head .. self:paint(color, record.level) .. " " .. log.neutral(tostring(record.message)))
+  end
+end
+
+--- Adds a line that stays. On a terminal it appears with the next drawing.
+function Display:line(text)
+  if self.live then
+    self.queued[#self.queued + 1] = text
+  else
+    io.stderr:write(text, "\n")
+  end
+end
+
+-- ---- the live part ----
+
+function Display:update_box(record)
+  local id = record.sandbox
+  if not id then
+    return
+  end
+  local box = self.boxes[id]
+  if record.event == "sandbox.destroy" and record.phase == "stop"
+    or record.event == "sandbox.create" and record.phase == "error" or record.event == "sandbox.expired" then
+    self.boxes[id] = nil
+    return
+  end
+  if not box then
+    self.count = self.count + 1
+    box = { order = self.count, name = short(record), last = "" }
+    self.boxes[id] = box
+  end
+  if record.phase == "start" then
+    if not self:is_inner(record) then
+      box.state, box.since = record.event:gsub("^sandbox%.", "") .. " " .. detail(record), self.now()
+      box.span = record.span
+    end
+  elseif box.span == record.span then
+    box.state, box.since, box.span = "idle", self.now(), nil
+  end
+end
+
+function Display:on_output(record)
+  local box = self.boxes[record.sandbox]
+  if box then
+    local tail = box.tail and (box.tail .. record.text) or record.text
+    local last = tail:sub(-2000):match("([^\r\n]*%S[^\r\n]*)[\r\n%s]*$")
+    box.last = last or box.last
+    box.tail = not tail:match("[\r\n]$") and last or nil -- an unfinished line goes on with the next chunk
+  end
+end
+
+local function box_line(self, box, columns)
+  local format = require "luarium.cli.format"
+  local log = require "luarium.log"
+  local elapsed = format.duration(self.now() - (box.since or self.now()))
+  local head = ("%s  %s  %s"):format(log.neutral(box.name), elapsed, log.neutral(box.state or ""))
+  head = format.cut(head, columns)
+  local room = columns - format.width(head) - 3
+  if box.last ~= "" and room >= 10 then
+    local last = format.cut(log.neutral(box.last), room)
+    return head .. "  " .. self:paint("dim", last)
+  end
+  return head
+end
+
+function Display:live_lines(columns, rows)
+  local list = {}
+  for _, box in pairs(self.boxes) do
+    list[#list + 1] = box
+  end
+  table.sort(list, function(a, b)
+    return a.order < b.order
+  end)
+  local most = math.max(1, rows - 2)
+  local lines = {}
+  for i, box in ipairs(list) do
+    if i == most and #list > most then
+      lines[i] = ("... and %d more"):format(#list - most + 1)
+      break
+    end
+    lines[i] = box_line(self, box, columns - 1)
+  end
+  return lines
+end
+
+--- Bytes that take the live part away; the cursor is at its end.
+function Display:erase()
+  local drawn = self.drawn
+  self.drawn = 0
+  return drawn > 0 and ("\r" .. (drawn > 1 and ("\27[%dA"):format(drawn - 1) or "") .. "\27[J") or ""
+end
+
+function Display:draw(final)
+  local tty = require("luarium.native").tty
+  local columns, rows = tty.size(2)
+  self.columns = columns or 80
+  local parts = { self:erase() }
+  for _, text in ipairs(self.queued) do
+    parts[#parts + 1] = text .. "\n"
+  end
+  self.queued = {}
+  if not final then
+    local lines = self:live_lines(self.columns, rows or 24)
+    self.drawn = #lines
+    parts[#parts + 1] = table.concat(lines, "\n")
+  end
+  local bytes = table.concat(parts)
+  if bytes ~= "" then
+    tty.write(2, bytes)
+  end
+end
+
+--- print and io.write of the script go above the live part, when both are on the terminal.
+local function around(self, write)
+  return function(...)
+    local tty = require("luarium.native").tty
+    local bytes = self:erase()
+    if bytes ~= "" then
+      tty.write(2, bytes)
+    end
+    local results = { write(...) }
+    io.stdout:flush()
+    return compat.unpack(results)
+  end
+end
+
+local function share_terminal(self, script)
+  local env = script.env
+  env.print = around(self, print)
+  local copy = {}
+  for key, value in pairs(io) do
+    copy[key] = value
+  end
+  copy.write = around(self, io.write)
+  env.io = copy
+end
+
+-- ---- life ----
+
+--- A display for the run of a script. It shows nothing before start.
+---@param context luarium.cli.Context
+---@param script luarium.Script
+---@return luarium.cli.Display
+function M.open(context, script)
+  local native = require "luarium.native"
+  local self = setmetatable({
+    context = context, verbose = context.verbose, spans = {}, boxes = {}, queued = {}, drawn = 0, count = 0,
+    now = native.loop.monotonic, offs = {},
+  }, Display)
+  self.live = not context.json and not context.quiet and native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
+  self.color = not context.json and context:has_color()
+  if self.live and native.tty.isatty(1) then
+    share_terminal(self, script)
+  end
+  context.close_display = function()
+    self:close()
+  end
+  return self
+end
+
+--- Runs as long as the program does; a timer that keeps nobody waiting.
+local function tick(self)
+  local native = require "luarium.native"
+  local task = require "luarium.task"
+  while not self.closed do
+    self:draw()
+    self.timer = native.loop.sleep(TICK, true)
+    if not task.await(self.timer) then
+      return
+    end
+  end
+end
+
+--- Begins to listen. Called in the main task.
+function Display:start()
+  local context = self.context
+  local function on(name, fn)
+    self.offs[#self.offs + 1] = event.on(name, fn)
+  end
+  if context.json then
+    return on("*", function(record)
+      io.stdout:write(event.to_json(record), "\n")
+    end)
+  elseif context.quiet then
+    return
+  end
+  on("log", function(record)
+    self:on_log(record)
+  end)
+  for _, name in ipairs({ "run", "sandbox", "step", "git", "collect" }) do
+    on(name, function(record)
+      self:on_operation(record)
+    end)
+  end
+  if self.live then
+    on("output", function(record)
+      self:on_output(record)
+    end)
+    require("luarium.task").spawn_detached("display", tick, self)
+  end
+end
+
+--- Draws what is left and gives the terminal back.
+function Display:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  for _, off in ipairs(self.offs) do
+    off()
+  end
+  if self.live then
+    if self.timer then
+      self.timer:cancel()
+    end
+    self:draw(true)
+  end
+end
+
+return M

@@ -1,0 +1,484 @@
+--- Scripts: loading them as text into an environment of their own, their declared inputs, running them.
+---
+--- A script is plain statements, or returns { description =, inputs = { name = row }, run = function(input, run) }.
+local compat = require "luarium.compat"
+local errors = require "luarium.error"
+local task = require "luarium.task"
+
+local M = {}
+
+---@class luarium.Script
+---@field path string as given, for messages
+---@field folder string where its own modules are looked for
+---@field chunk function
+---@field env table its globals
+
+---@class luarium.ScriptInput
+---@field type "text"|"number"|"integer"|"boolean"|"seconds"|"list"|"table"|"secret"
+---@field required boolean?
+---@field default any?
+---@field about string?
+
+---@class luarium.ScriptRun what a script's run function gets beside its inputs
+---@field out string the folder for results; the script makes it
+---@field script string path of the script
+
+-- ---- reading ----
+
+local function read(path)
+  local file, message
+  if path == "-" then
+    file = io.stdin
+  else
+    file, message = io.open(path, "rb")
+  end
+  local text
+  if file then
+    text, message = file:read("*a")
+    if path ~= "-" then
+      file:close()
+    end
+  end
+  if not text then
+    local reason = tostring(message):gsub("^" .. path:gsub("%p", "%%%0") .. ": ", "")
+    errors.raise("not_found", ("the script %s cannot be read: %s"):format(path, reason),
+      { data = { hint = "luarium help run" } })
+  end
+  return (text:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")) -- no byte order mark, no #! line
+end
+
+local function compile(path, env)
+  local text = read(path)
+  if text:sub(1, 1) == "\27" then
+    errors.raise("invalid", ("%s: expected Lua text, this is compiled code"):format(path))
+  end
+  local chunk, message = load(text, "@" .. path, "t", env)
+  if not chunk then
+    errors.raise("invalid", message, { name = "SYNTAX" })
+  end
+  return chunk
+end
+
+local function folder_of(path)
+  return path:match("^(.*)/[^/]*$") or "."
+end
+
+--- The file of a module beside the script, or nil.
+local function beside(folder, name)
+  for _, pattern in ipairs({ "/%s.lua", "/%s/init.lua" }) do
+    local path = folder .. pattern:format((name:gsub("%.", "/")))
+    local file = io.open(path, "rb")
+    if file then
+      file:close()
+      return path
+    end
+  end
+end
+
+local function shallow_copy(from)
+  local copy = {}
+  for key, value in pairs(from) do
+    copy[key] = value
+  end
+  return copy
+end
+
+--- Ends the script as os.exit does, but with its cleanup.
+local function exit(code)
+  if code == nil or code == true then
+    code = 0
+  elseif code == false then
+    code = 1
+  end
+  local err = errors.new("cancelled", "the script called os.exit", { name = "EXIT", data = { code = code } })
+  if M.main then
+    task.cancel(M.main, err)
+  end
+  error(err, 0)
+end
+
+--- Modules beside the script share its globals; any other comes from the usual places.
+local function make_require(folder, env, get_api)
+  local loaded = {}
+  return function(name)
+    if name == "luarium" then
+      return get_api()
+    end
+    if loaded[name] == nil then
+      local path = type(name) == "string" and not package.loaded[name] and beside(folder, name)
+      if not path then
+        return require(name)
+      end
+      loaded[name] = true -- a module that requires itself in a circle gets this
+      local value = compile(path, env)(name, path)
+      if value ~= nil then
+        loaded[name] = value
+      end
+    end
+    return loaded[name]
+  end
+end
+
+local function environment(folder, get_api)
+  local env = shallow_copy(_G)
+  env._G = env
+  env.arg = nil
+  env.os = shallow_copy(os)
+  env.os.exit = exit
+  env.coroutine = shallow_copy(coroutine)
+  env.coroutine.create, env.coroutine.resume, env.coroutine.wrap = task.create, task.resume, task.wrap
+  env.require = make_require(folder, env, get_api)
+  return setmetatable(env, { __index = function(_, key)
+    if key == "luarium" then
+      local api = get_api()
+      rawset(env, "luarium", api)
+      return api
+    end
+    return _G[key]
+  end })
+end
+
+--- Loads a script without running it. Raises `not_found` or `invalid`.
+---@param path string "-" is standard input
+---@param get_api (fun(): table)? makes the global `luarium` when the script first asks for it
+---@return luarium.Script
+function M.load(path, get_api)
+  local folder = folder_of(path)
+  local env = environment(folder, get_api or function()
+    return require "luarium"
+  end)
+  return { path = path, folder = folder, env = env, chunk = compile(path, env) }
+end
+
+-- ---- inputs ----
+
+local types = {
+  text = "text", number = "a number", integer = "a whole number", boolean = "true or false", seconds = "seconds",
+  list = "a list (give it several times, or as JSON)", table = "a JSON object", secret = "env:VARIABLE",
+}
+
+local converters = {
+  text = function(text)
+    return text
+  end,
+  number = tonumber,
+  seconds = tonumber,
+  integer = tonumber,
+  boolean = function(text)
+    local values = { ["true"] = true, yes = true, ["1"] = true, ["false"] = false, no = false, ["0"] = false }
+    return values[text:lower()]
+  end,
+  list = function(text)
+    if text:match("^%s*%[") then
+      return require("luarium.json").decode_plain(text)
+    end
+    return { text }
+  end,
+  table = function(text)
+    return (require("luarium.json").decode_plain(text))
+  end,
+  secret = function(text)
+    local variable = text:match("^env:([%w_]+)$")
+    return variable and require("luarium.secret").env(variable)
+  end,
+}
+
+local function fits(kind, value)
+  local is_table = type(value) == "table"
+  if kind == "text" then
+    return type(value) == "string"
+  elseif kind == "number" then
+    return type(value) == "number"
+  elseif kind == "seconds" then
+    return type(value) == "number" and value >= 0
+  elseif kind == "integer" then
+    return compat.is_integer(value)
+  elseif kind == "boolean" then
+    return type(value) == "boolean"
+  elseif kind == "list" then
+    return require("luarium.check").is_list(value)
+  elseif kind == "secret" then
+    return require("luarium.secret").is(value)
+  end
+  return is_table
+end
+
+--- Declared inputs in one form. Raises `invalid` when the declaration itself is wrong.
+---@param declared table?
+---@param path string for messages
+---@return table<string, luarium.ScriptInput>
+function M.rows(declared, path)
+  local rows = {}
+  if declared ~= nil and type(declared) ~= "table" then
+    errors.raise("invalid", ("%s: inputs: expected a table, got %s"):format(path, type(declared)))
+  end
+  for name, row in pairs(declared or {}) do
+    row = type(row) == "string" and { type = row } or row
+    if type(name) ~= "string" or type(row) ~= "table" or not types[row.type or "text"] then
+      local check = require "luarium.check"
+      errors.raise("invalid", ("%s: inputs.%s: expected a type (%s) or { type =, required =, default =, about = }")
+        :format(path, tostring(name), table.concat(check.keys(types), ", ")))
+    end
+    rows[name] = { type = row.type or "text", required = row.required, default = row.default, about = row.about }
+  end
+  return rows
+end
+
+--- A value given as text becomes one of the declared type; other values are as they came from JSON.
+local function convert(row, given)
+  if not given.text then
+    return given.value
+  elseif row.type == "list" and #given.texts > 1 then
+    return given.texts
+  end
+  return converters[row.type](given.text)
+end
+
+local function shown(given)
+  local value = given.text or given.value
+  if type(value) == "table" then
+    return "a table"
+  end
+  value = tostring(value)
+  return "'" .. (#value > 60 and value:sub(1, 57) .. "..." or value) .. "'"
+end
+
+--- Checks what was given against the declaration; one error lists every fault.
+---@param rows table<string, luarium.ScriptInput>
+---@param given table<string, {text: string?, texts: string[]?, value: any}>
+---@param path string
+---@return table<string, any> input
+function M.inputs(rows, given, path)
+  local check = require "luarium.check"
+  local faults, input = {}, {}
+  for _, name in ipairs(check.keys(given)) do
+    if not rows[name] then
+      local near = check.nearest(name, check.keys(rows))
+      faults[#faults + 1] = ("unknown input '%s'%s"):format(name, near and (": did you mean '" .. near .. "'?")
+        or next(rows) and " (there are: " .. table.concat(check.keys(rows), ", ") .. ")" or "")
+    end
+  end
+  for _, name in ipairs(check.keys(rows)) do
+    local row = rows[name]
+    if given[name] then
+      local value = convert(row, given[name])
+      if value == nil or not fits(row.type, value) then
+        faults[#faults + 1] = ("'%s': expected %s, got %s"):format(name, types[row.type],
+          row.type == "secret" and "something else" or shown(given[name]))
+      end
+      input[name] = value
+    elseif row.default ~= nil then
+      input[name] = row.default
+    elseif row.required then
+      faults[#faults + 1] = ("'%s' is missing: expected %s%s"):format(name, types[row.type],
+        row.about and " (" .. row.about .. ")" or "")
+    end
+  end
+  if #faults > 0 then
+    errors.raise("invalid", path .. ": " .. table.concat(faults, "; "),
+      { name = "USAGE", data = { hint = ("luarium run %s --help"):format(path) } })
+  end
+  return input
+end
+
+--- The inputs of a script that declares none: texts as they are.
+local function undeclared(given)
+  local input = {}
+  for name, item in pairs(given) do
+    input[name] = item.text or item.value
+  end
+  return input
+end
+
+-- ---- running ----
+
+local function is_declaration(value)
+  return type(value) == "table" and (type(value.run) == "function" or type(value.inputs) == "table")
+end
+
+--- What a value looks like, for errors that are neither text nor error objects.
+local function inspect(value, depth)
+  if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then
+    return type(value) == "string" and ("%q"):format(value) or tostring(value)
+  elseif (depth or 0) >= 2 then
+    return "{...}"
+  end
+  local parts = {}
+  for key, item in pairs(value) do
+    parts[#parts + 1] = (type(key) == "string" and key or "[" .. tostring(key) .. "]") .. " = "
+      .. inspect(item, (depth or 0) + 1)
+  end
+  table.sort(parts)
+  return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+--- Where in the script, or in a module beside it, the error came from.
+local function place(folder)
+  for level = 3, 60 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then
+      return nil
+    end
+    local path = info.source:match("^@(.*)$")
+    if path and folder_of(path) == folder and info.currentline > 0 then
+      return path .. ":" .. info.currentline
+    end
+  end
+end
+
+local function handler(script)
+  return function(value)
+    if errors.is(value) then
+      if value.kind == "cancelled" or value.place then
+        return value
+      end
+      local err = value.op and value:wrap(value.op, { cause = value.cause }) or errors.new(value.kind, value.message,
+        value)
+      err.place = place(script.folder)
+      err.traceback = err.traceback or debug.traceback(nil, 2)
+      return err
+    end
+    local message
+    if type(value) == "string" then
+      message = value
+    elseif value == nil then
+      message = "the script raised nil"
+    elseif type(value) == "table" and type(value.message) == "string" then
+      message = value.message
+    else
+      message = "the script raised " .. inspect(value)
+    end
+    local where = place(script.folder)
+    if where and message:find(where, 1, true) then
+      where = nil -- it says so itself
+    end
+    return errors.new("internal", message, { name = "SCRIPT", place = where, traceback = debug.traceback(nil, 2),
+      cause = type(value) == "table" and value or nil })
+  end
+end
+
+--- Runs a loaded script: its statements, then, when it returns a declaration, its run function.
+---@async
+---@param script luarium.Script
+---@param given table<string, {text: string?, texts: string[]?, value: any}>
+---@param run luarium.ScriptRun
+---@return any ... what the script or its run function returned
+function M.run(script, given, run)
+  M.main = task.current()
+  local plain = undeclared(given)
+  script.env.input = plain
+  local function body()
+    local results = compat.pack(script.chunk(plain, run))
+    local declared = results[1]
+    if not is_declaration(declared) then
+      return compat.unpack(results, 1, results.n)
+    end
+    if type(declared.run) ~= "function" then
+      errors.raise("invalid", ("%s: run: expected a function, got %s"):format(script.path, type(declared.run)))
+    end
+    script.env.input = nil
+    return declared.run(M.inputs(M.rows(declared.inputs, script.path), given, script.path), run)
+  end
+  local results = compat.pack(xpcall(body, handler(script)))
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return compat.unpack(results, 2, results.n)
+end
+
+-- ---- looking without running ----
+
+local LOOK_STEPS = 20000000 -- instructions; a declaration needs far fewer
+
+--- A value that can be indexed, called and computed with, and does nothing.
+local function make_hole()
+  local hole, mt = {}, {}
+  local function itself()
+    return hole
+  end
+  for _, name in ipairs({ "index", "call", "add", "sub", "mul", "div", "mod", "pow", "unm", "idiv", "band", "bor",
+    "bxor", "shl", "shr", "bnot" }) do
+    mt["__" .. name] = itself
+  end
+  mt.__newindex = function() end
+  mt.__len = function()
+    return 0
+  end
+  mt.__concat = function()
+    return ""
+  end
+  mt.__tostring = mt.__concat
+  mt.__lt = function()
+    return false
+  end
+  mt.__le = mt.__lt
+  mt.__close = mt.__newindex
+  mt.__pairs = function()
+    return function() end
+  end
+  return setmetatable(hole, mt)
+end
+
+--- Globals in which nothing can be done: what touches the world is replaced by the hole.
+local function inert_environment(folder, hole)
+  local env = {}
+  for _, name in ipairs({ "assert", "error", "getmetatable", "math", "next", "pairs", "pcall", "rawequal", "rawget",
+    "rawlen", "rawset", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack", "utf8",
+    "xpcall", "_VERSION" }) do
+    env[name] = _G[name]
+  end
+  env._G = env
+  env.os = { getenv = os.getenv, time = os.time, date = os.date, clock = os.clock }
+  env.print = function() end
+  env.ipairs = function(list)
+    return ipairs(list == hole and {} or list)
+  end
+  local loaded = {}
+  env.require = function(name)
+    if loaded[name] == nil then
+      loaded[name] = hole
+      local path = beside(folder, name)
+      if path then
+        local value = compile(path, env)(name, path)
+        loaded[name] = value == nil and true or value
+      end
+    end
+    return loaded[name]
+  end
+  return setmetatable(env, { __index = function()
+    return hole
+  end })
+end
+
+--- What a script declares, found without letting it do anything: its top level runs where nothing has an effect.
+---@param path string
+---@return {description: string?, inputs: table<string, luarium.ScriptInput>}? declaration nil: plain statements
+function M.describe(path)
+  local hole = make_hole()
+  local chunk = compile(path, inert_environment(folder_of(path), hole))
+  local co = coroutine.create(chunk)
+  debug.sethook(co, function()
+    error("too long", 0)
+  end, "", LOOK_STEPS)
+  local ok, declared = coroutine.resume(co, hole, hole)
+  if not ok or coroutine.status(co) ~= "dead" or declared == hole or not is_declaration(declared) then
+    return nil
+  end
+  local rows = M.rows(declared.inputs, path)
+  for _, row in pairs(rows) do
+    if row.default == hole then
+      row.default, row.computed = nil, true
+    end
+  end
+  local description = declared.description
+  return { description = type(description) == "string" and description or nil, inputs = rows }
+end
+
+--- How a type is called in help and messages.
+---@param kind string
+---@return string
+function M.type_name(kind)
+  return types[kind]
+end
+
+return M
