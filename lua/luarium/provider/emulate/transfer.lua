@@ -1,0 +1,290 @@
+--- Files and trees into a sandbox and out of it, streamed through the stdin and stdout of a command.
+local errors = require "luarium.error"
+local files = require "luarium.provider.emulate.files"
+local native = require "luarium.native"
+local shell = require "luarium.provider.emulate.shell"
+local task = require "luarium.task"
+
+local archive, fs = native.archive, native.fs
+local await = task.await
+
+local M = {}
+
+local function must(value, err)
+  if value == nil then
+    error(err, 0)
+  end
+  return value
+end
+
+local function no_progress() end
+
+-- ---- up ----
+
+--- The chunks of a reader or packer, counted on the way.
+local function chunks(source, total, on_progress)
+  local done = 0
+  return function()
+    local bytes, err = await(source:read())
+    if bytes == nil then
+      if err then
+        error(err, 0)
+      end
+      return nil
+    end
+    done = done + #bytes
+    on_progress(done, total)
+    return bytes
+  end
+end
+
+local function upload_file(self, box, what, from, to, stat, options)
+  -- Files of /proc say that they are empty; any other must arrive with the size it has now.
+  local sized = stat.size > 0
+  local reader, err = await(fs.reader(from, { length = sized and stat.size or nil }))
+  if not reader then
+    return nil, err
+  end
+  local sent = 0
+  local function on_progress(done, total)
+    sent = done;
+    (options.on_progress or no_progress)(done, total)
+  end
+  local ok, value, failure = pcall(files.store, self, box, what, to, chunks(reader, stat.size, on_progress), {
+    mode = stat.mode % 512, size = sized and stat.size or nil,
+  })
+  reader:close()
+  if not ok then
+    error(value, 0)
+  elseif not value then
+    return nil, failure
+  end
+  return { files = 1, bytes = sent, skipped = {} }
+end
+
+-- A tree goes into an existing folder at once; a folder that is made for it appears when it is complete.
+local UNPACK = [[
+need tar mkdir mv rm
+if [ -d "$1" ]; then
+  exec tar -xpof - -C "$1"
+fi
+exists "$1" && exit 43
+folder=${1%/*}
+folder=${folder:-/}
+[ -d "$folder" ] || mkdir -p "$folder" || exit 1
+temp=$folder/.luarium-$2
+mkdir "$temp" || exit 1
+trap 'rm -rf "$temp"' EXIT
+trap 'exit 1' HUP INT TERM
+tar -xpof - -C "$temp" || exit 1
+mv "$temp" "$1" || exit 1
+trap - EXIT
+]]
+
+local function upload_tree(self, box, what, from, to, options)
+  -- GNU headers: busybox tar ignores the extended ones and would cut long names.
+  local packer, err = archive.pack({ root = from, format = "gnutar", exclude = options.exclude })
+  if not packer then
+    return nil, err
+  end
+  local token = native.crypto.ulid()
+  local ok, value, failure = pcall(files.beside, self, box, what, to, token, function()
+    return shell.exec(self, box, UNPACK, { to, token }, {
+      stdin = chunks(packer, 0, options.on_progress or no_progress),
+    })
+  end)
+  local totals = packer:totals()
+  packer:close()
+  if not ok then
+    error(value, 0)
+  elseif not value then
+    return nil, failure
+  end
+  return totals
+end
+
+---@class luarium.TransferOptions
+---@field exclude string[]? globs of what to leave out of a tree
+---@field on_progress fun(done: integer, total: integer)? bytes; total is 0 while unknown
+
+--- Copies a local file or tree to exactly this path. A tree merges into an existing folder.
+---@async
+---@param self luarium.ProviderInstance
+---@param box luarium.BoxRecord
+---@param from string local path
+---@param to string absolute in the sandbox
+---@param options luarium.TransferOptions?
+---@return {files: integer, bytes: integer, skipped: table}? result
+---@return luarium.Error? err
+function M.upload(self, box, from, to, options)
+  local clean, err = shell.path(to)
+  if not clean then
+    return nil, err
+  end
+  local stat
+  stat, err = await(fs.stat(from))
+  if not stat then
+    return nil, err
+  end
+  local what = ("upload %s to %s"):format(shell.show(from), shell.show(to))
+  if stat.type == "dir" then
+    return upload_tree(self, box, what, from, clean, options or {})
+  elseif stat.type ~= "file" then
+    return nil, errors.new("invalid", ("%s: not a regular file or folder but a %s"):format(what, stat.type))
+  end
+  return upload_file(self, box, what, from, clean, stat, options or {})
+end
+
+-- ---- down ----
+
+-- The first line says what follows: the bytes of a file, or a tar of a folder.
+local PACK = [[
+need stat
+stat -L -c '%f %s' "$1" || exit 1
+if [ -d "$1" ]; then
+  need tar
+  exec tar -cf - -C "$1" .
+fi
+[ -f "$1" ] || exit 49
+need cat
+exec cat <"$1"
+]]
+
+local ANNOUNCEMENT = 256 -- bytes that its line may have at most
+
+local function make_parent(path)
+  local parent = path:match("^(.*)/[^/]*$")
+  if parent and parent ~= "" then
+    must(await(fs.mkdir(parent, { parents = true })))
+  end
+end
+
+--- Where the bytes of a file go: beside the target, and in its place when all have come.
+local function file_sink(what, path, mode, size)
+  make_parent(path)
+  local writer, count = must(await(fs.writer(path, { atomic = true, mode = mode % 512 }))), 0
+  return {
+    total = size,
+    write = function(bytes)
+      count = count + #bytes
+      must(await(writer:write(bytes)))
+    end,
+    finish = function()
+      if count < size then
+        return nil, errors.new("io", ("%s: only %d of %d bytes came"):format(what, count, size), { name = "EPIPE" })
+      end
+      local ok, err = await(writer:close())
+      if not ok then
+        return nil, err
+      end
+      return { files = 1, bytes = count, skipped = {} }
+    end,
+    abort = function()
+      writer:abort()
+    end,
+  }
+end
+
+local function tree_sink(path, exclude)
+  make_parent(path)
+  local unpacker = must(archive.unpack({ dest = path, links = "skip", exclude = exclude }))
+  return {
+    total = 0,
+    write = function(bytes)
+      must(await(unpacker:write(bytes)))
+    end,
+    finish = function()
+      return await(unpacker:finish())
+    end,
+    abort = function()
+      unpacker:abort()
+    end,
+  }
+end
+
+--- Splits the announcement off the stream and hands the rest to the sink that it asks for.
+local function receiver(what, path, options)
+  local self, head, done = {}, "", 0
+  local function open(line)
+    local hex, size = line:match("^(%x+) (%d+)$")
+    if not hex then
+      errors.raise("protocol", what .. ": the sandbox gave an answer that makes no sense")
+    end
+    local kind, mode = files.mode(hex)
+    if kind == "dir" then
+      self.sink = tree_sink(path, options.exclude)
+    elseif kind == "file" then
+      self.sink = file_sink(what, path, mode, tonumber(size))
+    end
+  end
+  function self.on_stdout(bytes)
+    if not self.sink then
+      local before = #head
+      head = head .. bytes:sub(1, ANNOUNCEMENT)
+      local stop = head:find("\n", 1, true)
+      if not stop and #head < ANNOUNCEMENT then
+        return
+      end
+      bytes = bytes:sub((stop or 0) - before + 1)
+      open(head:sub(1, (stop or 1) - 1))
+    end
+    if bytes ~= "" and self.sink then
+      self.sink.write(bytes)
+      done = done + #bytes;
+      (options.on_progress or no_progress)(done, self.sink.total)
+    end
+  end
+  return self
+end
+
+--- tar says 1 when a file changed under its eyes; what it read of it is complete all the same.
+local function only_changes(result)
+  if result.exit_code ~= 1 then
+    return false
+  end
+  for line in result.stderr:gmatch("[^\n]+") do
+    if not line:find("changed as we read it", 1, true) and not line:find("removed before we read it", 1, true)
+      and not line:find("socket ignored", 1, true) then
+      return false
+    end
+  end
+  return result.stderr ~= ""
+end
+
+--- Copies a file or tree of the sandbox to exactly this local path, where it appears when it is complete. Links that
+--- lead out of the tree are left out and listed in `skipped`.
+---@async
+---@param self luarium.ProviderInstance
+---@param box luarium.BoxRecord
+---@param from string absolute in the sandbox
+---@param to string local path
+---@param options luarium.TransferOptions?
+---@return {files: integer, bytes: integer, skipped: table}? result
+---@return luarium.Error? err
+function M.download(self, box, from, to, options)
+  local clean, err = shell.path(from)
+  if not clean then
+    return nil, err
+  end
+  local what = ("download %s to %s"):format(shell.show(from), shell.show(to))
+  local into = receiver(what, (to:gsub("(.)/+$", "%1")), options or {})
+  return shell.guarded(function()
+    local result, fault = shell.exec(self, box, PACK, { clean }, { on_stdout = into.on_stdout })
+    if not result then
+      return nil, fault
+    end
+    fault = not (into.sink and only_changes(result)) and shell.failure(what, result)
+    if fault then
+      return nil, fault
+    elseif not into.sink then
+      return nil, errors.new("protocol", what .. ": the sandbox sent nothing")
+    end
+    return into.sink.finish()
+  end, function()
+    if into.sink then
+      into.sink.abort()
+    end
+  end)
+end
+
+return M
