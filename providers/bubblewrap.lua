@@ -4,6 +4,7 @@
 local base = require "luarium.providers.local"
 local compat = require "luarium.compat"
 local config = require "luarium.config"
+local exec_over_spawn = require("luarium.provider.emulate.exec").exec_over_spawn
 local errors = require "luarium.error"
 local native = require "luarium.native"
 local provider = require "luarium.provider"
@@ -92,8 +93,19 @@ local function interpret(box, result, options)
   return result
 end
 
+local function spawn(self, box, command, options)
+  return base.spawn(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+end
+
+local function run(self, box, command, options)
+  if options.on_stdout or options.on_stderr or type(options.stdin) == "function" then
+    return exec_over_spawn(self, box, command, options)
+  end
+  return base.exec(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+end
+
 local function exec(self, box, command, options)
-  local result, err = base.exec(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+  local result, err = run(self, box, command, options)
   if not result then
     return nil, err
   elseif result.exit_code == 127 and result.stderr:find("^luarium: bwrap: not found") then
@@ -154,8 +166,7 @@ return provider.define {
   destroy = base.destroy,
   extend = base.extend,
   exec = exec,
-  spawn = function(self, box, command, options)
-    return base.spawn(self, box, wrap(self, box, command, options), inner_options(self, box, options))
-  end,
+  streams = true,
+  spawn = spawn,
   pty = true,
 }

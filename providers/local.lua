@@ -119,9 +119,11 @@ local function list(self)
   end
   local found = {}
   for _, entry in ipairs(entries) do
-    local state = entry.name:match("^sbx_%w+$") and read_state(self, entry.name)
-    if state and type(state.id) == "string" then
-      found[#found + 1] = describe(state)
+    if entry.name:match("^sbx_%w+$") then
+      local state = read_state(self, entry.name)
+      -- Without a state it was cut off while it was made: it is listed all the same, so that it can be destroyed.
+      found[#found + 1] = state and type(state.id) == "string" and describe(state)
+        or { external_id = entry.name, status = "broken", labels = {} }
     end
   end
   return found

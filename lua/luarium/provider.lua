@@ -20,12 +20,13 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---@field ignores string[]? create options without meaning here
 ---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
 ---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over
+---@field streams boolean? its exec serves callbacks and an iterator for stdin itself, although it has spawn
 ---@field host_path (fun(self, box, path: string): string)? where the host sees a path of the sandbox, if it does
 
 local plain_fields = {
   name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
   emulated = "table", ignores = "list", accepts = "list", setup = "function", close = "function",
-  host_path = "function", owns_lifetime = "boolean",
+  host_path = "function", owns_lifetime = "boolean", streams = "boolean",
 }
 
 local function definition_faults(definition)

@@ -57,6 +57,12 @@ local function finish(self, operation, value, ...)
   return value, ...
 end
 
+--- Whether an exec needs its streams while it runs, and the adapter would rather give a process than serve them.
+local function over_spawn(definition, options)
+  return definition.spawn and not definition.streams
+    and (options.on_stdout or options.on_stderr or type(options.stdin) == "function")
+end
+
 --- Calls an operation.
 ---@async
 ---@param operation string
@@ -64,6 +70,9 @@ end
 ---@return luarium.Error? err
 function Instance:call(operation, ...)
   local own = self.definition[operation]
+  if operation == "exec" and over_spawn(self.definition, select(3, ...)) then
+    return finish(self, operation, emulation("exec_over_spawn")(self, ...))
+  end
   if type(own) == "function" then
     return finish(self, operation, own(self, ...))
   end

@@ -1,0 +1,179 @@
+--- What another process finds after the engine was killed without warning, at each point of a sandbox's life.
+local async = require "spec.support.async"
+local lfs = require "lfs"
+local state = require "spec.support.state"
+local config = require "luarium.config"
+local luarium = require "luarium"
+local native = require "luarium.native"
+local registry = require "luarium.registry"
+local task = require "luarium.task"
+
+local fs, process = native.fs, native.process
+local interpreter = lfs.symlinkattributes("/proc/self/exe", "target")
+
+--- Starts a second engine that runs the text, and returns it with a reader of its lines.
+local function engine(folder, text)
+  local env = {
+    "LUARIUM_STATE_DIR=" .. folder .. "/state", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
+  }
+  for _, name in ipairs({ "PATH", "HOME", "LD_PRELOAD", "ASAN_OPTIONS" }) do
+    if os.getenv(name) then
+      env[#env + 1] = name .. "=" .. os.getenv(name)
+    end
+  end
+  local child = assert(process.spawn({
+    argv = { interpreter, "-e", 'io.stdout:setvbuf("no") local luarium = require "luarium" luarium.run(function() '
+      .. text .. " end)" },
+    env = env,
+  }))
+  local buffer = ""
+  local function line()
+    while not buffer:find("\n", 1, true) do
+      local data, stream = task.await(child:read())
+      assert(data, "the second engine ended: " .. buffer)
+      assert(stream == "stdout", data)
+      buffer = buffer .. data
+    end
+    local first, rest = buffer:match("^([^\n]*)\n(.*)$")
+    buffer = rest
+    return first
+  end
+  return child, line
+end
+
+local function kill(child)
+  child:kill("KILL")
+  task.await(child:wait())
+  child:close()
+end
+
+--- Whether a process runs; a zombie that its new parent has not collected yet does not.
+local function runs(pid)
+  local file = io.open("/proc/" .. pid .. "/stat")
+  local text = file and file:read("*a")
+  if file then
+    file:close()
+  end
+  return text ~= nil and text:match("%) (%a)") ~= "Z"
+end
+
+local function crash_test(fn)
+  return async(20, function()
+    state.with(fn)
+  end)
+end
+
+describe("after a crash", function()
+  it("a running sandbox is listed, reconnected, goes on, and is destroyed with all its processes", crash_test(function(folder)
+    local child, line = engine(folder, [[
+      local box = luarium.create({ labels = { run = "crashed" }, env = { KEPT = "yes" } })
+      box:write_file("notes.txt", "before the crash")
+      box:exec("setsid sh -c 'echo $$ >pid.t; mv pid.t pid; exec sleep 1000' >/dev/null 2>&1 &")
+      print(box.id)
+      box:exec("while [ ! -e pid ]; do :; done; cat pid; sleep 1000", { on_stdout = function(text) io.stdout:write(text) end })
+    ]])
+    local id, pid = line(), line()
+    kill(child)
+    local records = luarium.list({ labels = { run = "crashed" } })
+    assert.equal(id, records[1].id)
+    local box = luarium.reconnect(id)
+    assert.equal("before the crash", box:read_file("notes.txt"))
+    assert.equal("yes\n", box:exec("echo $KEPT").stdout)
+    assert.is_true(runs(pid))
+    box:destroy()
+    assert.is_false(runs(pid))
+    assert.same({}, (task.await(process.find("LUARIUM_SANDBOX=" .. id))))
+    assert.is_false(fs.exists(folder .. "/state/local/" .. id))
+    assert.same({}, luarium.list())
+  end))
+
+  it("a command that was cut off is found and killed with its sandbox", crash_test(function(folder)
+    local child, line = engine(folder, [[
+      local box = luarium.create()
+      print(box.id)
+      box:exec("echo started; exec sleep 1000", { on_stdout = function(text) io.stdout:write(text) end })
+    ]])
+    local id = line()
+    assert.equal("started", line())
+    kill(child)
+    assert.is_true(luarium.destroy(id)) -- it may be between sh and sleep at this moment: not even then is it missed
+    assert.same({}, (task.await(process.find("LUARIUM_SANDBOX=" .. id))))
+  end))
+
+  it("a record without a sandbox is destroyed by its id", crash_test(function()
+    registry.put({ id = "sbx_01only0record", provider = "local", adapter = "local", status = "creating", labels = {},
+      created_at = 0 })
+    assert.is_true(luarium.destroy("sbx_01only0record"))
+    assert.same({}, luarium.list())
+  end))
+
+  it("a sandbox whose answer was never recorded is destroyed by its id", crash_test(function(folder)
+    local instance = config.provider("local")
+    registry.put({ id = "sbx_01lost0answer", provider = "local", adapter = "local", status = "creating", labels = {},
+      created_at = 0 })
+    assert(instance:call("create", { id = "sbx_01lost0answer", labels = {}, env = {} }))
+    assert.is_true(fs.exists(folder .. "/state/local/sbx_01lost0answer"))
+    assert.is_true(luarium.destroy("sbx_01lost0answer"))
+    assert.is_false(fs.exists(folder .. "/state/local/sbx_01lost0answer"))
+    assert.same({}, luarium.list())
+  end))
+
+  it("a sandbox that was cut off while it was made is destroyed by its id", crash_test(function(folder)
+    registry.put({ id = "sbx_01half0made", provider = "local", adapter = "local", status = "creating", labels = {},
+      created_at = 0 })
+    assert(task.await(fs.mkdir(folder .. "/state/local/sbx_01half0made/home", { parents = true })))
+    assert.equal("broken", config.provider("local"):call("list")[1].status)
+    assert.is_true(luarium.destroy("sbx_01half0made"))
+    assert.is_false(fs.exists(folder .. "/state/local/sbx_01half0made"))
+  end))
+
+  it("a destroy that was cut off is finished by the next one", crash_test(function(folder)
+    local box = luarium.create()
+    local record = registry.get(box.id)
+    record.status = "destroying"
+    registry.put(record)
+    assert(task.await(fs.remove(folder .. "/state/local/" .. box.id .. "/home", { recursive = true })))
+    assert.is_true(luarium.destroy(box.id))
+    assert.is_false(fs.exists(folder .. "/state/local/" .. box.id))
+  end))
+end)
+
+describe("a full disk", function()
+  it("is one clear error and leaves nothing behind", crash_test(function(folder)
+    local mount = folder .. "/small"
+    assert(task.await(fs.mkdir(mount, {})))
+    local mounted = task.await(process.run({
+      argv = { "mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "tmpfs", mount }, env = { "PATH=" .. os.getenv("PATH") },
+    }))
+    if mounted.exit_code ~= 0 then
+      print("not checked here: a tmpfs cannot be mounted: " .. mounted.stderr)
+      return
+    end
+    local ok, err = pcall(function()
+      config.configure({ providers = { small = { "local", dir = mount .. "/boxes" } } })
+      local box = luarium.create("small")
+      local _, full = pcall(box.write_file, box, "big", ("x"):rep(200000))
+      assert.equal("io", full.kind)
+      assert.equal("ENOSPC", full.name)
+      assert.same({}, box:ls("."))
+      assert.equal(0, box:exec("true").exit_code)
+      local boxes = {}
+      local _, no_more = pcall(function()
+        for i = 1, 40 do
+          boxes[i] = luarium.create("small")
+        end
+      end)
+      assert.equal("ENOSPC", no_more.name)
+      assert.equal(#boxes + 1, #luarium.list({ provider = "small" }))
+      boxes[#boxes + 1] = box
+      for _, each in ipairs(boxes) do
+        each:destroy()
+      end
+      assert.same({}, (task.await(fs.ls(mount .. "/boxes"))))
+    end)
+    task.await(process.run({ argv = { "umount", mount }, env = { "PATH=" .. os.getenv("PATH") } }))
+    if not ok then
+      error(err, 0)
+    end
+  end))
+end)
