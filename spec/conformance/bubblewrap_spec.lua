@@ -1,0 +1,1 @@
+require "spec.support.conformance"("conformance of bubblewrap", { provider = "bubblewrap" })
