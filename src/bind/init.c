@@ -9,9 +9,11 @@ static const struct {
     {"process", lum_open_process},
     {"http", lum_open_http},
     {"signal", lum_open_signal},
+    {"input", lum_open_input},
     {"fs", lum_open_fs},
     {"crypto", lum_open_crypto},
     {"tty", lum_open_tty},
+    {"archive", lum_open_archive},
 };
 
 __attribute__((visibility("default"))) int luaopen_luarium_native(lua_State *L);

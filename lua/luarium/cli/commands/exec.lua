@@ -24,9 +24,17 @@ local function standard_input()
   if native.tty.isatty(0) then
     return nil
   end
-  local facts = require("luarium.task").await(native.fs.stat("/dev/stdin"))
-  if facts and (facts.type == "fifo" or facts.type == "file") then
-    return { file = "/dev/stdin" }
+  local await = require("luarium.task").await
+  local input = native.input.open(0)
+  if not input then
+    return nil
+  end
+  return function()
+    local bytes, err = await(input:read())
+    if err then
+      error(err, 0)
+    end
+    return bytes
   end
 end
 
