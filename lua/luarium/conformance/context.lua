@@ -149,18 +149,6 @@ function Context:is_root()
   return self.session.root
 end
 
---- Whether a process may outlive the command that started it: not where every command has its own process namespace.
----@param box luarium.Sandbox?
----@return boolean
-function Context:outlives_commands(box)
-  box = box or self.box
-  if self.session.shared_processes == nil then
-    local look = "readlink /proc/self/ns/pid"
-    self.session.shared_processes = box:exec(look).stdout == box:exec(look).stdout
-  end
-  return self.session.shared_processes
-end
-
 --- Looks again and again until fn() is true; fails after so many seconds.
 ---@param what string
 ---@param seconds number
@@ -217,8 +205,8 @@ function Context:beat(options)
   local box = options.box or self.box
   local word = self:unique()
   local file = (options.dir or self:dir(box)) .. "/beat"
-  local code = ("sh -c 'trap \"\" HUP INT TERM; while :; do echo x >>\"$1\"; sleep 0.05; done' %s '%s'")
-    :format(word, file)
+  local code = ("sh -c 'trap \"\" HUP INT TERM; while echo x >>\"$1\" && [ ! -e \"$1.stop\" ]; do sleep 0.05; done'"
+    .. " %s '%s'"):format(word, file)
   if options.detached then
     code = "$(command -v setsid) " .. code
   end
@@ -275,14 +263,10 @@ function Beat:expect_alive(what)
   end)
 end
 
---- Kills it.
+--- Ends it in a friendly way, where it was meant to live.
 function Beat:stop()
-  self.box:exec({ "/bin/sh", "-c", [[
-    for p in /proc/[0-9]*; do
-      if [ "$p" != "/proc/$$" ] && tr '\0' '\n' <"$p/cmdline" 2>/dev/null | grep -qx "$1"; then
-        kill -9 "${p#/proc/}" 2>/dev/null
-      fi
-    done; true]], "sh", self.word })
+  self.box:exec({ "touch", self.file .. ".stop" }, { check = true })
+  self:expect_gone("the background process that was told to stop")
 end
 
 -- ---- facts about the sandbox, found once ----

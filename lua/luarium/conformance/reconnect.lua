@@ -109,9 +109,6 @@ end)
 
 check("what runs there goes on while nobody is connected", { own = true }, function(c)
   local box = c:create()
-  if not c:outlives_commands(box) then
-    c:skip("here the processes of a command end with it")
-  end
   local beat = c:beat({ box = box, quiet = true })
   box:exec(beat.code .. " &")
   beat:await_start()
