@@ -84,4 +84,8 @@ bool lum_fs_disk(const char *path, uint64_t *total, uint64_t *avail, struct lum_
 int lum_fs_trylock(const char *path, struct lum_err *err);
 void lum_fs_unlock(int fd);
 
+/* Removes a file, link or tree; nothing behind a link is touched. A job lends its cancel flag and
+ * counts in its progress; work may be NULL. Takes its time: not for the engine thread. */
+bool lum_fs_remove_tree(struct lum_work *work, int at, const char *path, struct lum_err *err);
+
 #endif

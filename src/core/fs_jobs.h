@@ -18,7 +18,4 @@ bool lum_fs_fill_stat(struct lum_fs_stat *out, const struct stat *st, int at, co
 /* Makes a folder and what is missing above it. 0 or an errno. */
 int lum_fs_make_dirs(const char *path, mode_t mode);
 
-/* Removes a file, link or tree; nothing behind a link is touched. Counts into work->progress. */
-bool lum_fs_remove_tree(struct lum_work *work, int at, const char *path, struct lum_err *err);
-
 #endif

@@ -90,7 +90,8 @@ static bool remove_fail(struct remover *r, int errnum, const char *name) {
 }
 
 static void count_removed(struct remover *r) {
-  atomic_fetch_add(&r->work->progress, 1);
+  if (r->work)
+    atomic_fetch_add(&r->work->progress, 1);
 }
 
 /* Removes what is no folder, or steps into a folder. */
@@ -147,7 +148,7 @@ static bool remove_dir(struct remover *r, int at, const char *name) {
     return remove_fail(r, rc, NULL);
   r->dev = lum_walk_top(&r->walk)->dev;
   for (;;) {
-    if (lum_work_cancelled(r->work))
+    if (r->work && lum_work_cancelled(r->work))
       return false;
     const char *next;
     rc = lum_walk_next(&r->walk, &next);
@@ -256,10 +257,17 @@ static bool move_across(struct lum_fs_job *job, const char *from) {
 void lum_fs_run_move(struct lum_work *work) {
   struct lum_fs_job *job = job_of(work);
   const char *to = job->args.other;
+  char shown_to[LUM_SHOWN];
+  struct stat st;
+  if (lstat(to, &st) == 0 && S_ISDIR(st.st_mode)) { /* rename(2) would replace an empty one */
+    lum_err_set(&work->result_err, LUM_CONFLICT, "move to %s: a folder is there",
+                lum_fs_show(shown_to, to));
+    return;
+  }
   if (rename(job->args.path, to) == 0)
     return;
   if (errno != EXDEV) {
-    char shown[LUM_SHOWN], shown_to[LUM_SHOWN];
+    char shown[LUM_SHOWN];
     lum_err_sys(&work->result_err, errno, "move %.200s to %.200s",
                 lum_fs_show(shown, job->args.path), lum_fs_show(shown_to, to));
     return;
