@@ -1,0 +1,211 @@
+--- The checks of `luarium doctor`: each returns "ok", "warn" or "fail", what was found, and what to do about it.
+local errors = require "luarium.error"
+local format = require "luarium.cli.format"
+local native = require "luarium.native"
+local task = require "luarium.task"
+
+local await, fs, process = task.await, native.fs, native.process
+
+local M = {}
+
+--- A program's first line of output, or nil and why.
+local function output_of(...)
+  local result, err = await(process.run({ argv = { ... }, timeout = 10 }))
+  if not result then
+    return nil, err.message
+  elseif result.exit_code ~= 0 then
+    return nil, (result.stderr .. result.stdout):match("[^\n]+") or "it failed"
+  end
+  return result.stdout:match("[^\n]*")
+end
+
+local function read(path)
+  return await(fs.read_file(path, { max = 1048576 }))
+end
+
+local function kernel()
+  local release = output_of("uname", "-r") or "unknown"
+  local major, minor = release:match("^(%d+)%.(%d+)")
+  local number = (tonumber(major) or 0) * 100 + (tonumber(minor) or 0)
+  if number >= 506 then
+    return "ok", "Linux " .. release .. " (has pidfd_open and openat2)"
+  end
+  return "fail", "Linux " .. release, "Luarium needs Linux 5.6 for pidfd_open and openat2: use a newer kernel"
+end
+
+local function git()
+  local version, why = output_of("git", "--version")
+  if not version then
+    return "warn", "git is not usable: " .. why, "install the package git to clone on this machine"
+  end
+  return "ok", version
+end
+
+local function bubblewrap()
+  local version = output_of("bwrap", "--version")
+  if not version then
+    return "warn", "bwrap is not installed", "install the package bubblewrap for the provider bubblewrap"
+  end
+  local ran, why = output_of("bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "echo", "ok")
+  if ran ~= "ok" then
+    return "warn", version .. ", but user namespaces do not work: " .. tostring(why),
+      "allow them (sysctl kernel.unprivileged_userns_clone=1), or use another provider"
+  end
+  return "ok", version .. ", user namespaces work"
+end
+
+local function state_folder(config)
+  local path = config.state_dir()
+  local made, err = await(fs.mkdir(path, { parents = true, mode = 448 })) -- 0700
+  if not made then
+    return "fail", err.message, "choose another folder with LUARIUM_STATE_DIR or --state-dir"
+  end
+  local probe = path .. "/.doctor"
+  local written
+  written, err = await(fs.write_file(probe, "x", { mode = 384 }))
+  if not written then
+    return "fail", err.message, "make it writable, or choose another folder with LUARIUM_STATE_DIR"
+  end
+  await(fs.remove(probe))
+  local facts = await(fs.stat(path))
+  if facts and facts.mode % 64 ~= 0 then
+    return "warn", ("%s has mode %04o: others can read the records"):format(path, facts.mode),
+      "chmod 700 " .. path
+  end
+  return "ok", path .. " is private and writable"
+end
+
+local function disk(config)
+  local path = config.state_dir()
+  local facts, err = fs.disk(path)
+  if not facts then
+    return "warn", err.message
+  end
+  local text = ("%s free of %s"):format(format.size(facts.free), format.size(facts.total))
+  if facts.free < 104857600 then
+    return "fail", text, "free some space: `luarium ls` shows the sandboxes, `luarium destroy` removes them"
+  elseif facts.free < 1073741824 then
+    return "warn", text, "a clone or two may fill it: free some space"
+  end
+  return "ok", text
+end
+
+local function file_limit()
+  local soft, hard = (read("/proc/self/limits") or ""):match("Max open files%s+(%d+)%s+(%S+)")
+  soft = tonumber(soft)
+  if not soft then
+    return "warn", "the limit of open files cannot be read"
+  elseif soft < 1024 then
+    return "warn", ("%d open files (hard limit %s)"):format(soft, hard),
+      "each running command takes about four: raise it with `ulimit -n 8192`"
+  end
+  return "ok", ("%d open files (hard limit %s)"):format(soft, hard)
+end
+
+local function clock(config)
+  local path = config.state_dir() .. "/.doctor"
+  local now = native.loop.realtime()
+  if now < 1704067200 then -- 2024
+    return "fail", os.date("it is %Y-%m-%d here"), "set the clock: certificates and lifetimes depend on it"
+  end
+  if await(fs.write_file(path, "x", { mode = 384 })) then
+    local facts = await(fs.stat(path))
+    await(fs.remove(path))
+    local skew = facts and math.abs(facts.mtime - now) or 0
+    if skew > 5 then
+      return "warn", ("the file system's clock is %.0f s away from ours"):format(skew),
+        "synchronise the clocks of this machine and its file server"
+    end
+  end
+  return "ok", os.date("!%Y-%m-%d %H:%M:%S UTC")
+end
+
+local function libraries()
+  local parts = { "luarium " .. native.version, (_VERSION:gsub("^Lua", "lua")) }
+  for _, library in ipairs(native.libraries and native.libraries() or {}) do
+    parts[#parts + 1] = library.name .. " " .. library.version
+  end
+  return "ok", table.concat(parts, ", ")
+end
+
+local function configuration(config)
+  local files = config.files()
+  if #files == 0 then
+    return "ok", "no luarium.lua here or in the user's configuration folder: the defaults count"
+  end
+  for _, path in ipairs(files) do
+    local ok, err = pcall(config.load_file, path)
+    if not ok then
+      return "fail", tostring(err), "correct the file"
+    end
+  end
+  return "ok", table.concat(files, ", ")
+end
+
+local function providers(config)
+  local names = require("luarium.check").keys(config.configured())
+  if #names == 0 then
+    return "ok", "none configured; local works without"
+  end
+  local bad
+  for _, name in ipairs(names) do
+    local ok, err = pcall(config.provider, name)
+    bad = bad or not ok and err
+  end
+  if bad then
+    return "warn", tostring(bad), "set what is missing, or take the provider out of the configuration"
+  end
+  return "ok", table.concat(names, ", ")
+end
+
+local function sandboxes()
+  local now = native.loop.realtime()
+  local records = require("luarium.registry").list()
+  local expired, unfinished = {}, {}
+  for _, record in ipairs(records) do
+    if record.expires_at and record.expires_at <= now then
+      expired[#expired + 1] = record.id
+    elseif record.status ~= "running" and record.status ~= "stopped" and record.status ~= "paused"
+      and now - (record.created_at or now) > 3600 then
+      unfinished[#unfinished + 1] = record.id
+    end
+  end
+  if #expired + #unfinished == 0 then
+    return "ok", ("%d known, none expired or unfinished"):format(#records)
+  end
+  for _, id in ipairs(unfinished) do
+    expired[#expired + 1] = id
+  end
+  return "warn", ("%d of %d are past their end or were never finished"):format(#expired, #records),
+    "luarium destroy " .. table.concat(expired, " ", 1, math.min(#expired, 5)) .. (#expired > 5 and " ..." or "")
+end
+
+local checks = {
+  { "kernel", kernel }, { "libraries", libraries }, { "clock", clock }, { "files", file_limit },
+  { "git", git }, { "bubblewrap", bubblewrap }, { "config", configuration }, { "providers", providers },
+  { "state", state_folder }, { "disk", disk }, { "sandboxes", sandboxes },
+}
+
+--- Runs every check; one that breaks is a failure of its own line only.
+---@async
+---@param context luarium.cli.Context
+---@return {name: string, status: "ok"|"warn"|"fail", message: string, advice: string?}[]
+function M.run(context)
+  local config = require "luarium.config"
+  pcall(context.api, context) -- a broken configuration is one of the findings
+  local results = {}
+  for _, row in ipairs(checks) do
+    local name, fn = row[1], row[2]
+    local ok, status, message, advice = pcall(fn, config)
+    if not ok then
+      if errors.is(status, "cancelled") then
+        error(status, 0)
+      end
+      status, message, advice = "fail", tostring(status), nil
+    end
+    results[#results + 1] = { name = name, status = status, message = message, advice = advice }
+  end
+  return results
+end
+
+return M
