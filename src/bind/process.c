@@ -193,12 +193,15 @@ static void set_capture(lua_State *L, const char *name, struct lum_capture *cap)
 
 static int push_run(lua_State *L, struct lum_op *op) {
   struct lum_exec_result *result = lum_exec_result(op);
+  if (result->taken)
+    return luaL_error(L, "process.run: the result was taken already");
   lua_createtable(L, 0, 12);
   set_status(L, result->exit_code, result->signal, result->duration, result->timed_out);
   set_capture(L, "stdout", &result->out);
   set_capture(L, "stderr", &result->err);
   set_bool(L, "truncated", lum_capture_cut(&result->out) || lum_capture_cut(&result->err));
   set_bool(L, "held_open", result->held_open);
+  lum_exec_release(op); /* the collector does not see how much it holds */
   return 1;
 }
 
@@ -248,7 +251,10 @@ static int push_read(lua_State *L, struct lum_op *op) {
     lua_pushnil(L);
     return 1;
   }
+  if (!bytes)
+    return luaL_error(L, "process.read: the bytes were taken already");
   lua_pushlstring(L, bytes, len);
+  lum_process_read_release(op); /* the collector does not see how much it holds */
   lua_pushstring(L, which == 1 ? "stdout" : "stderr");
   return 2;
 }

@@ -10,14 +10,19 @@
 #include <unistd.h>
 
 #define END_WAIT_MS 2000 /* at the engine's end: killed children are gone long before */
-#define EXIT_POLL_MS 2   /* where there are no pidfds */
+#define SPARES_MAX 4
+#define KEEP_WHOLE (32 * 1024) /* smaller ones are copied rather than kept in a large buffer */
+#define EXIT_POLL_MS 2         /* where there are no pidfds */
 
 /* What an engine has of children. */
 struct lum_procs {
   struct lum_engine *eng;
   struct lum_child list; /* head; all that are not reaped */
   struct lum_sweeper *sweeper;
-  char scratch[LUM_SCRATCH];
+  bool ending; /* no operations are started any more */
+  char *scratch;
+  char *spare[SPARES_MAX]; /* buffers like scratch */
+  size_t spare_count;
 };
 
 /* ---- the engine's part ---- */
@@ -36,13 +41,16 @@ static void procs_free(struct lum_procs *procs);
 static struct lum_procs *procs_of(struct lum_engine *eng) {
   if (eng->procs)
     return eng->procs;
-  struct lum_procs *procs = malloc(sizeof *procs);
-  struct lum_sweeper *sweeper = procs ? lum_sweeper_new(eng, is_child, procs) : NULL;
+  struct lum_procs *procs = calloc(1, sizeof *procs);
+  char *scratch = malloc(LUM_SCRATCH);
+  struct lum_sweeper *sweeper = procs && scratch ? lum_sweeper_new(eng, is_child, procs) : NULL;
   if (!sweeper) {
+    free(scratch);
     free(procs);
     return NULL;
   }
   procs->eng = eng;
+  procs->scratch = scratch;
   procs->list.prev = procs->list.next = &procs->list;
   procs->sweeper = sweeper;
   eng->procs = procs;
@@ -58,6 +66,28 @@ struct lum_sweeper *lum_procs_sweeper(struct lum_engine *eng) {
 char *lum_procs_scratch(struct lum_engine *eng) {
   struct lum_procs *procs = procs_of(eng);
   return procs ? procs->scratch : NULL;
+}
+
+char *lum_procs_keep(struct lum_engine *eng, size_t len, bool *whole) {
+  struct lum_procs *procs = eng->procs;
+  char *next = NULL;
+  if (len >= KEEP_WHOLE)
+    next = procs->spare_count > 0 ? procs->spare[--procs->spare_count] : malloc(LUM_SCRATCH);
+  *whole = next != NULL;
+  char *bytes = *whole ? procs->scratch : malloc(len);
+  if (*whole)
+    procs->scratch = next;
+  else if (bytes)
+    memcpy(bytes, procs->scratch, len);
+  return bytes;
+}
+
+void lum_procs_give_back(struct lum_engine *eng, char *bytes, bool whole) {
+  struct lum_procs *procs = eng->procs;
+  if (whole && procs && procs->spare_count < SPARES_MAX)
+    procs->spare[procs->spare_count++] = bytes;
+  else
+    free(bytes);
 }
 
 /* ---- the end of a child ---- */
@@ -170,6 +200,7 @@ static void abandon(struct lum_child *child) {
 
 static void procs_free(struct lum_procs *procs) {
   struct lum_child *list = &procs->list;
+  procs->ending = true;
   for (struct lum_child *child = list->next; child != list; child = child->next)
     lum_child_kill(child);
   double end = lum_monotonic() + END_WAIT_MS / 1e3;
@@ -184,6 +215,10 @@ static void procs_free(struct lum_procs *procs) {
     else if (!child->ended)
       abandon(child);
   }
+  procs->eng->procs = NULL;
+  free(procs->scratch);
+  while (procs->spare_count > 0)
+    free(procs->spare[--procs->spare_count]);
   lum_sweeper_free(procs->sweeper, free);
 }
 
@@ -297,6 +332,40 @@ bool lum_child_signal(struct lum_child *child, int sig, struct lum_err *err) {
                                      : lum_err_sys(err, errno, "process.kill %d", (int)child->pid);
 }
 
+struct cleanup_op {
+  struct lum_op op;
+  struct lum_child *child;
+};
+
+static void end_cleanup(struct lum_child *child) {
+  struct lum_op *op = child->cleanup;
+  child->cleanup = NULL;
+  if (op)
+    lum_op_complete(op);
+}
+
+static void cleanup_cancel(struct lum_op *op) {
+  end_cleanup(((struct cleanup_op *)op)->child); /* the sweep goes on */
+}
+
+static void cleanup_free(struct lum_op *op) {
+  free(op);
+}
+
+static const struct lum_op_type cleanup_type = {"process.cleanup", cleanup_cancel, cleanup_free};
+
+static void begin_cleanup(struct lum_child *child) {
+  struct cleanup_op *cleanup = child->eng->procs->ending ? NULL : calloc(1, sizeof *cleanup);
+  if (!cleanup)
+    return;
+  lum_op_init(&cleanup->op, child->eng, &cleanup_type);
+  cleanup->op.background = true;
+  cleanup->child = child;
+  lum_op_start(&cleanup->op);
+  lum_op_unref(&cleanup->op); /* nobody waits for it */
+  child->cleanup = &cleanup->op;
+}
+
 static void on_swept(void *arg, size_t killed, const struct lum_err *err) {
   (void)killed;
   (void)err; /* the result of a command does not depend on it, and the caller may sweep again */
@@ -306,6 +375,7 @@ static void on_swept(void *arg, size_t killed, const struct lum_err *err) {
     lum_child_reap(child);
   else
     child->hooks->on_swept(child);
+  end_cleanup(child);
   lum_hold_drop(&child->hold);
 }
 
@@ -318,7 +388,9 @@ void lum_child_kill(struct lum_child *child) {
   child->hold.count++;
   child->sweep =
       lum_sweep_request(lum_procs_sweeper(child->eng), child->cookie, child->pid, on_swept, child);
-  if (!child->sweep)
+  if (child->sweep)
+    begin_cleanup(child);
+  else
     lum_hold_drop(&child->hold);
 }
 

@@ -33,6 +33,7 @@ struct lum_child {
   uv_timer_t exit_timer; /* where there are no pidfds */
   uv_timer_t alarm;
   struct lum_sweep *sweep; /* while it runs */
+  struct lum_op *cleanup;  /* in the background while the sweep runs, so that it can be seen */
   char *cookie;
   pid_t pid; /* -1: there never was one */
   int pidfd;
@@ -75,9 +76,15 @@ void lum_child_release(struct lum_child *child);
 /* Reaps a child that is over. Its group cannot be signalled any more. */
 void lum_child_reap(struct lum_child *child);
 
-/* The engine's sweeper and read buffer; NULL: out of memory. */
+/* The engine's sweeper and read buffer, LUM_SCRATCH bytes that any function may overwrite; NULL:
+ * out of memory. */
 #define LUM_SCRATCH (256 * 1024)
 struct lum_sweeper *lum_procs_sweeper(struct lum_engine *eng);
 char *lum_procs_scratch(struct lum_engine *eng);
+
+/* Keeps the first len bytes of the read buffer: large ones by handing out the buffer itself. *whole
+ * tells which, for lum_procs_give_back. NULL: out of memory. */
+char *lum_procs_keep(struct lum_engine *eng, size_t len, bool *whole);
+void lum_procs_give_back(struct lum_engine *eng, char *bytes, bool whole);
 
 #endif

@@ -266,3 +266,10 @@ struct lum_op *lum_exec_start(struct lum_engine *eng, const struct lum_exec_opts
 struct lum_exec_result *lum_exec_result(struct lum_op *op) {
   return &((struct exec *)op)->result;
 }
+
+void lum_exec_release(struct lum_op *op) {
+  struct lum_exec_result *result = lum_exec_result(op);
+  result->taken = true;
+  lum_capture_destroy(&result->out);
+  lum_capture_destroy(&result->err);
+}

@@ -20,6 +20,7 @@ struct lum_exec_result {
   int exit_code; /* -1: none */
   int signal;    /* 0: none */
   bool timed_out, held_open;
+  bool taken; /* the captures were released */
   double duration;
   struct lum_capture out, err;
 };
@@ -30,6 +31,8 @@ struct lum_op *lum_exec_start(struct lum_engine *eng, const struct lum_exec_opts
                               struct lum_err *err);
 
 struct lum_exec_result *lum_exec_result(struct lum_op *op);
+/* Gives the captures back before the operation is freed. */
+void lum_exec_release(struct lum_op *op);
 
 /* What a shell would print for a program that was refused. The length. */
 size_t lum_refusal(const char *program, const struct lum_spawned *spawned, char *buf, size_t size);

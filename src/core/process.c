@@ -19,6 +19,7 @@ struct read_op {
   struct lum_process *proc;
   size_t max, len;
   char *data;
+  bool whole; /* data is a buffer of the engine */
   int which;
 };
 
@@ -88,11 +89,11 @@ static void end_read(struct lum_process *proc) {
   lum_op_complete(&reader->op);
 }
 
-static void deliver(struct lum_process *proc, const char *bytes, size_t len, int which) {
+/* Ends the read with the first len bytes of the engine's read buffer. */
+static void deliver(struct lum_process *proc, size_t len, int which) {
   struct read_op *reader = proc->reader;
-  reader->data = malloc(len);
+  reader->data = lum_procs_keep(proc->child.eng, len, &reader->whole);
   if (reader->data) {
-    memcpy(reader->data, bytes, len);
     reader->len = len;
     reader->which = proc->last = which;
   } else {
@@ -103,7 +104,8 @@ static void deliver(struct lum_process *proc, const char *bytes, size_t len, int
 
 static void deliver_note(struct lum_process *proc) {
   size_t len = proc->note_len < proc->reader->max ? proc->note_len : proc->reader->max;
-  deliver(proc, proc->note, len, proc->note_stream);
+  memcpy(lum_procs_scratch(proc->child.eng), proc->note, len);
+  deliver(proc, len, proc->note_stream);
   proc->note_len -= len;
   memmove(proc->note, proc->note + len, proc->note_len);
 }
@@ -116,7 +118,7 @@ static bool read_stream(struct lum_process *proc, struct lum_stream *stream) {
   ssize_t n = lum_stream_read(stream, scratch, max);
   if (n <= 0)
     return false;
-  deliver(proc, scratch, (size_t)n, stream == &proc->out ? 1 : 2);
+  deliver(proc, (size_t)n, stream == &proc->out ? 1 : 2);
   return true;
 }
 
@@ -171,10 +173,17 @@ static void read_cancel(struct lum_op *op) {
   end_read(((struct read_op *)op)->proc);
 }
 
+void lum_process_read_release(struct lum_op *op) {
+  struct read_op *reader = (struct read_op *)op;
+  if (reader->data)
+    lum_procs_give_back(op->eng, reader->data, reader->whole);
+  reader->data = NULL;
+}
+
 static void read_free(struct lum_op *op) {
   struct read_op *reader = (struct read_op *)op;
   struct lum_process *proc = reader->proc;
-  free(reader->data);
+  lum_process_read_release(op);
   free(reader);
   lum_hold_drop(&proc->child.hold);
 }

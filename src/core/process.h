@@ -39,6 +39,8 @@ bool lum_process_closed(const struct lum_process *proc);
 struct lum_op *lum_process_read(struct lum_process *proc, size_t max, struct lum_err *err);
 /* The bytes, and 1 or 2 for the stream; 0 at the end of both. */
 int lum_process_read_result(struct lum_op *op, const char **bytes, size_t *len);
+/* Gives the bytes back before the operation is freed; the result then has NULL for them. */
+void lum_process_read_release(struct lum_op *op);
 
 /* Ends when all bytes are in the pipe. The bytes are copied as far as needed. */
 struct lum_op *lum_process_write(struct lum_process *proc, const char *bytes, size_t len,

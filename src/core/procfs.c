@@ -12,6 +12,7 @@
 
 #define ENVIRON_FIRST (64u * 1024)
 #define ENVIRON_MAX (8u * 1024 * 1024) /* the kernel allows 6 MiB */
+#define EXITING 0x00000004u            /* PF_EXITING in the flags of stat */
 #define KERNEL_THREAD 0x00200000u      /* PF_KTHREAD in the flags of stat */
 
 bool lum_pids_add(struct lum_pids *pids, pid_t pid) {
@@ -136,6 +137,7 @@ bool lum_procfs_stat(pid_t pid, struct lum_pstat *st) {
   st->session = (pid_t)field[6];
   st->kernel = (field[9] & KERNEL_THREAD) != 0;
   st->dead = (st->state == 'Z' || st->state == 'X') && field[20] <= 1;
+  st->exiting = st->state == 'Z' || (field[9] & EXITING) != 0;
   st->no_env = field[51] == 0;
   snprintf(st->comm, sizeof st->comm, "%.*s", (int)(close - open - 1), open + 1);
   return true;
@@ -186,7 +188,7 @@ void lum_procfs_environ(pid_t pid, struct lum_environ *env) {
     read_environ(path, env);
     if (env->len > 0 || !lum_procfs_stat(pid, &st) || st.kernel || st.dead || !st.no_env)
       return;
-    if (st.state == 'Z') {
+    if (st.exiting) {
       read_task_environ(pid, env);
       return;
     }

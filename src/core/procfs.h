@@ -15,10 +15,11 @@ struct lum_pids {
 
 struct lum_pstat {
   pid_t pid, ppid, session;
-  char state;  /* 'R', 'S', 'D', 'Z' ... */
-  bool kernel; /* a kernel thread */
-  bool dead;   /* a zombie, and not only its first thread */
-  bool no_env; /* the environment is not there (yet): a zombie, or in the middle of exec */
+  char state;   /* 'R', 'S', 'D', 'Z' ... */
+  bool kernel;  /* a kernel thread */
+  bool dead;    /* a zombie, and not only its first thread */
+  bool exiting; /* its first thread is ending, or has ended */
+  bool no_env;  /* the environment is not there (yet): a zombie, or in the middle of exec */
   char comm[24];
 };
 

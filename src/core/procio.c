@@ -64,10 +64,9 @@ void lum_stream_disarm(struct lum_stream *stream) {
 }
 
 static void drop_poll(struct lum_stream *stream) {
-  lum_stream_disarm(stream);
   if (stream->has_poll)
     lum_hold_close(stream->hold, (uv_handle_t *)&stream->poll);
-  stream->has_poll = false;
+  stream->has_poll = stream->armed = false;
 }
 
 void lum_stream_close(struct lum_stream *stream) {

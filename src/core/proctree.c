@@ -50,6 +50,14 @@ static bool targets_add(struct targets *targets, pid_t pid, int pidfd, struct lu
   return true;
 }
 
+static bool targets_have(const struct targets *targets, pid_t pid) {
+  for (size_t i = 0; i < targets->count; i++) {
+    if (targets->list[i].pid == pid)
+      return true;
+  }
+  return false;
+}
+
 static void targets_close(struct targets *targets) {
   for (size_t i = 0; i < targets->count; i++)
     unpin(targets->list[i].pidfd);
@@ -133,7 +141,7 @@ struct lum_sweeper {
   struct lum_pstat *stats;
   size_t stat_count, stat_size;
   struct lum_environ env;
-  struct targets hits;
+  struct targets hits, stuck;
   struct lum_err err;
 };
 
@@ -189,7 +197,7 @@ static bool add_hit(struct lum_sweeper *sweeper, pid_t pid, int pidfd, struct lu
 static void find_by_cookie(struct lum_sweeper *sweeper) {
   for (size_t i = 0; i < sweeper->pids.count; i++) {
     pid_t pid = sweeper->pids.list[i];
-    if (!match_environ(sweeper, pid))
+    if (!match_environ(sweeper, pid) || targets_have(&sweeper->stuck, pid))
       continue;
     bool gone;
     int pidfd = pin(pid, &gone);
@@ -233,17 +241,9 @@ static struct lum_sweep *match_kin(const struct lum_sweeper *sweeper, const stru
   return NULL;
 }
 
-static bool is_hit(const struct lum_sweeper *sweeper, pid_t pid) {
-  for (size_t i = 0; i < sweeper->hits.count; i++) {
-    if (sweeper->hits.list[i].pid == pid)
-      return true;
-  }
-  return false;
-}
-
 static bool add_kin(struct lum_sweeper *sweeper, const struct lum_pstat *st) {
   struct lum_sweep *sweep = match_kin(sweeper, st);
-  if (!sweep || is_hit(sweeper, st->pid))
+  if (!sweep || targets_have(&sweeper->hits, st->pid) || targets_have(&sweeper->stuck, st->pid))
     return false;
   struct lum_pstat again;
   bool gone;
@@ -277,19 +277,39 @@ static bool is_gone(const struct target *target) {
   return !lum_procfs_stat(target->pid, &st) || st.dead;
 }
 
-/* So that the next scan does not find, and count, those that are about to end. */
+/* So that the next scan does not find, and count, those that are about to end. Those that the
+ * kernel holds are remembered instead: they are killed, but not dead. */
 static void await_deaths(struct lum_sweeper *sweeper) {
   double end = lum_monotonic() + DEATH_WAIT_MS / 1e3;
   for (size_t i = 0; i < sweeper->hits.count; i++) {
-    while (!is_gone(&sweeper->hits.list[i]) && lum_monotonic() < end) {
+    struct target *hit = &sweeper->hits.list[i];
+    while (!is_gone(hit) && lum_monotonic() < end) {
       struct timespec pause = {0, 200000};
       nanosleep(&pause, NULL);
+    }
+    if (is_gone(hit)) {
+      end = lum_monotonic() + DEATH_WAIT_MS / 1e3;
+    } else {
+      targets_add(&sweeper->stuck, hit->pid, hit->pidfd, NULL);
+      hit->pidfd = -1;
     }
   }
 }
 
+static void forget_dead(struct targets *stuck) {
+  size_t kept = 0;
+  for (size_t i = 0; i < stuck->count; i++) {
+    if (is_gone(&stuck->list[i]))
+      unpin(stuck->list[i].pidfd);
+    else
+      stuck->list[kept++] = stuck->list[i];
+  }
+  stuck->count = kept;
+}
+
 static void on_scan(uv_work_t *work) {
   struct lum_sweeper *sweeper = work->data;
+  forget_dead(&sweeper->stuck);
   if (!lum_procfs_pids(&sweeper->pids, &sweeper->err))
     return;
   if (sweeper->cookie_count > 0)
@@ -350,6 +370,8 @@ static void sweeper_destroy(struct lum_sweeper *sweeper) {
   free(sweeper->stats);
   free(sweeper->env.data);
   free(sweeper->hits.list);
+  targets_close(&sweeper->stuck);
+  free(sweeper->stuck.list);
   free(sweeper);
   freed(arg);
 }

@@ -225,20 +225,24 @@ static bool make_pipe(int *ours, int *childs, int ours_index, struct lum_err *er
   return true;
 }
 
-static bool open_stdin(struct work *w, struct lum_err *err) {
-  if (w->opts->in == LUM_STDIN_PIPE)
-    return make_pipe(&w->in, &w->child[0], 1, err);
-  const char *path = w->opts->in == LUM_STDIN_FILE ? w->opts->stdin_file : "/dev/null";
+static bool open_stdin_file(struct work *w, struct lum_err *err) {
+  const char *path = w->opts->stdin_file;
   /* non-blocking only for the open itself, which would wait for the writer of a fifo */
   int fd = above_stdio(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   struct stat st;
-  if (fd < 0 || fstat(fd, &st) != 0 || fcntl(fd, F_SETFL, 0) != 0) {
-    lum_err_sys(err, errno, "stdin_file '%s'", path);
-    close_fd(&fd);
-    return false;
-  }
   w->child[0] = fd;
+  if (fd < 0 || fstat(fd, &st) != 0 || fcntl(fd, F_SETFL, 0) != 0)
+    return lum_err_sys(err, errno, "stdin_file '%s'", path);
   return S_ISDIR(st.st_mode) ? lum_err_sys(err, EISDIR, "stdin_file '%s'", path) : true;
+}
+
+static bool open_stdin(struct work *w, struct lum_err *err) {
+  if (w->opts->in == LUM_STDIN_PIPE)
+    return make_pipe(&w->in, &w->child[0], 1, err);
+  if (w->opts->in == LUM_STDIN_FILE)
+    return open_stdin_file(w, err);
+  w->child[0] = above_stdio(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return w->child[0] >= 0 ? true : lum_err_sys(err, errno, "/dev/null");
 }
 
 static bool open_pipes(struct work *w, struct lum_err *err) {
