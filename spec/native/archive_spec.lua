@@ -455,6 +455,7 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
     p:close()
     assert(await(u:finish()))
     assert.equal("", sh(("cmp %s/keep/big %s/big"):format(dir, dest)))
+    if os.getenv("ASAN_OPTIONS") then return end -- its quarantine keeps what was freed
     assert.is_true(most - before < 24 * 1024, ("grew by %d KiB"):format(most - before))
   end))
 
