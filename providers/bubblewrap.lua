@@ -20,13 +20,6 @@ local SYSTEM = {
   "/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl",
 }
 
---- bwrap reports a signal as 128 + its number; these are taken back.
-local SIGNALS = {
-  [129] = "SIGHUP", [130] = "SIGINT", [131] = "SIGQUIT", [132] = "SIGILL", [133] = "SIGTRAP", [134] = "SIGABRT",
-  [135] = "SIGBUS", [136] = "SIGFPE", [137] = "SIGKILL", [138] = "SIGUSR1", [139] = "SIGSEGV", [140] = "SIGUSR2",
-  [141] = "SIGPIPE", [142] = "SIGALRM", [143] = "SIGTERM", [152] = "SIGXCPU", [153] = "SIGXFSZ",
-}
-
 local function host_root(self, box)
   return (self.config.dir or config.state_dir() .. "/bubblewrap") .. "/" .. box.external_id
 end
@@ -53,7 +46,9 @@ local function wrap(self, box, command, options)
   if not (box.data and box.data.network) then
     add("--unshare-net")
   end
-  add("--")
+  -- A shell says 127 and 126 for programs that cannot run, where bwrap says 1. On a terminal it gives the program a
+  -- process group of its own, so that Ctrl-C reaches the program and not bwrap.
+  add("--", "/bin/sh", options.pty and "-mc" or "-c", options.pty and '"$@"' or 'exec "$@"', "sh")
   add(compat.unpack(command.argv))
   return { argv = argv }
 end
@@ -78,8 +73,6 @@ local function interpret(box, result, options)
     if complaint:find("Can't chdir", 1, true) then
       return nil, errors.new("not_found", ("the working directory %s does not exist"):format(options.cwd or WORK),
         { name = "ENOENT" })
-    elseif complaint:find("^execvp ") then
-      result.exit_code = complaint:find("No such file", 1, true) and 127 or 126
     elseif complaint:find("Can't find source path", 1, true) or complaint:find("Can't bind mount", 1, true) then
       return nil, errors.new("sandbox_gone", ("the sandbox %s no longer exists"):format(box.external_id))
     elseif complaint:find("namespace", 1, true) or complaint:find("setting up uid map", 1, true) then
@@ -87,14 +80,37 @@ local function interpret(box, result, options)
         .. "): allow unprivileged user namespaces, or use another provider")
     end
   end
-  if SIGNALS[result.exit_code] then
-    result.signal, result.exit_code = SIGNALS[result.exit_code], nil
-  end
   return result
 end
 
+local function is_inner(entry)
+  return entry.comm ~= "bwrap"
+end
+
+--- Signals go to the command, not to the bwrap around it; SIGKILL ends the namespace.
+local function kill(process, signal)
+  if signal == nil or signal == "KILL" or signal == "SIGKILL" then
+    return process.native:kill("KILL")
+  end
+  local found, err = task.await(native.process.find(process.cookie))
+  local argv = { "kill", "-s", (tostring(signal):gsub("^SIG", "")), "--" }
+  for _, entry in ipairs(found or {}) do
+    argv[#argv + 1] = is_inner(entry) and tostring(entry.pid) or nil
+  end
+  if not found or #argv == 4 then
+    return found and true or nil, err
+  end
+  local result
+  result, err = task.await(native.process.run({ argv = argv, env = { "PATH=" .. PATH } }))
+  return result and true, err
+end
+
 local function spawn(self, box, command, options)
-  return base.spawn(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+  local process, err = base.spawn(self, box, wrap(self, box, command, options), inner_options(self, box, options))
+  if process then
+    process.kill = kill
+  end
+  return process, err
 end
 
 local function run(self, box, command, options)
@@ -167,6 +183,7 @@ return provider.define {
   extend = base.extend,
   exec = exec,
   streams = true,
+  folds_signals = true,
   spawn = spawn,
   pty = true,
 }

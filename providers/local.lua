@@ -26,9 +26,14 @@ local function gone(box)
   return errors.new("sandbox_gone", ("the sandbox %s no longer exists"):format(box.external_id))
 end
 
+--- The state is the first thing that destroy takes away.
+local function exists(self, box)
+  return fs.exists(root_of(self, box) .. "/state.json")
+end
+
 --- An error of the system, told apart from "the whole sandbox is gone".
 local function explain(self, box, err)
-  if err.kind == "not_found" and not fs.exists(root_of(self, box)) then
+  if err.kind == "not_found" and not exists(self, box) then
     return nil, gone(box)
   end
   return nil, err
@@ -59,6 +64,7 @@ local function remove_sandbox(self, external_id)
   if not ok then
     return nil, err
   end
+  await(fs.remove(base_dir(self) .. "/" .. external_id .. "/state.json"))
   ok, err = await(fs.remove(base_dir(self) .. "/" .. external_id, { recursive = true }))
   if not ok and err.kind ~= "not_found" then
     return nil, err
@@ -178,7 +184,7 @@ local function exec(self, box, command, options)
   if not result then
     return explain(self, box, err)
   end
-  if result.exit_code == 127 and not fs.exists(root_of(self, box)) then
+  if result.exit_code == 127 and not exists(self, box) then
     return nil, gone(box)
   end
   return result
@@ -216,7 +222,7 @@ local function spawn(self, box, command, options)
   if not handle then
     return explain(self, box, err)
   end
-  return setmetatable({ native = handle, pid = handle:pid() }, Process)
+  return setmetatable({ native = handle, pid = handle:pid(), cookie = native_options.cookie }, Process)
 end
 
 --- A file operation on the host's own path.
@@ -233,8 +239,10 @@ end
 --- Up and down are the same copy: both paths are on this machine.
 local function transfer(links)
   return function(self, box, from, to, options)
-    local result, err = progress.await(options.on_progress,
-      fs.copy(from, to, { exclude = options.exclude, parents = true, links = links }))
+    local result, err = await(fs.mkdir(to:match("^(.*/)[^/]+/*$") or ".", { parents = true }))
+    if result then
+      result, err = progress.await(options.on_progress, fs.copy(from, to, { exclude = options.exclude, links = links }))
+    end
     if not result then
       return explain(self, box, err)
     end

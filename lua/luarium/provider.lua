@@ -21,12 +21,13 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
 ---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over
 ---@field streams boolean? its exec serves callbacks and an iterator for stdin itself, although it has spawn
+---@field folds_signals boolean? a signal comes as exit code 128 + its number, and cannot be told from that exit code
 ---@field host_path (fun(self, box, path: string): string)? where the host sees a path of the sandbox, if it does
 
 local plain_fields = {
   name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
   emulated = "table", ignores = "list", accepts = "list", setup = "function", close = "function",
-  host_path = "function", owns_lifetime = "boolean", streams = "boolean",
+  host_path = "function", owns_lifetime = "boolean", streams = "boolean", folds_signals = "boolean",
 }
 
 local function definition_faults(definition)

@@ -38,7 +38,7 @@ local function raise(err, op)
   if errors.is(err) and not err.op and op then
     err = err:wrap(op)
   end
-  error(err, 0)
+  error(secret.redact_error(err), 0)
 end
 
 -- ---- create, reconnect, list ----
@@ -350,7 +350,7 @@ local function command_of(command, where)
 end
 
 local function describe(command)
-  local text = command.shell or table.concat(command.argv, " ")
+  local text = secret.redact(command.shell or table.concat(command.argv, " "))
   return #text > 200 and text:sub(1, 197) .. "..." or text
 end
 
@@ -400,7 +400,7 @@ local function check_result(command, result)
     local text = result.stderr ~= "" and result.stderr or result.stdout or ""
     local last = text:match("([^\n]*)\n*$") or ""
     errors.raise("io", ("exec: `%s` %s%s"):format(describe(command), how,
-      last ~= "" and ": " .. last:sub(1, 300) or ""), { name = "EXIT", data = result })
+      last ~= "" and ": " .. secret.redact(last):sub(1, 300) or ""), { name = "EXIT", data = result })
   end
   return result
 end

@@ -20,8 +20,41 @@ local M = {}
 ---@field about string?
 
 ---@class luarium.ScriptRun what a script's run function gets beside its inputs
----@field out string the folder for results; the script makes it
+---@field out string the folder for results; it is made when something is written
 ---@field script string path of the script
+local Run = {}
+Run.__index = Run
+
+---@param path string of the script
+---@param out string
+---@return luarium.ScriptRun
+function M.new_run(path, out)
+  return setmetatable({ out = out, script = path }, Run)
+end
+
+--- Writes a file of results, without any known secret. A table becomes JSON.
+---@async
+---@param name string relative to the folder for results
+---@param content string|table
+---@return string path
+function Run:write(name, content)
+  local text, err = content, nil
+  if type(content) == "table" then
+    text, err = require("luarium.json").encode(content)
+    if not text then
+      error(err, 0)
+    end
+    text = text .. "\n"
+  end
+  local path = self.out .. "/" .. name
+  local ok
+  ok, err = task.await(require("luarium.native").fs.write_file(path, require("luarium.secret").redact(text),
+    { parents = true, atomic = true }))
+  if not ok then
+    error(err, 0)
+  end
+  return path
+end
 
 -- ---- reading ----
 

@@ -104,6 +104,25 @@ function M.redact_value(value, depth)
   return value
 end
 
+--- An error without secrets in its message and those of its causes; its data stays as it is.
+---@param err any
+---@return any
+function M.redact_error(err)
+  if not errors.is(err) then
+    return err
+  end
+  local message, cause = M.redact(err.message), M.redact_error(err.cause)
+  if message == err.message and cause == err.cause then
+    return err
+  end
+  local clean = {}
+  for key, value in pairs(err) do
+    clean[key] = value
+  end
+  clean.message, clean.cause = message, cause
+  return setmetatable(clean, errors.mt)
+end
+
 --- A redactor for a stream: a secret that is cut by a chunk border is still found. Call it with each chunk, and
 --- with nil at the end; it returns what may go out.
 ---@return fun(chunk: string?): string

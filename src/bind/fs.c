@@ -242,10 +242,12 @@ static int fs_copy(lua_State *L) {
   if (!refuse && strcmp(links, "keep") != 0)
     return luaL_error(L, "option 'links': expected \"keep\" or \"refuse_outside\", got \"%s\"",
                       links);
+  struct lum_copy_opts opts = {.refuse_outside = refuse};
+  if (!lua_isnoneornil(L, 3)) /* the list it pushes stays on the stack until the copy has its own */
+    opts.exclude = (char *const *)lum_opt_strings(L, 3, "exclude", &opts.exclude_count);
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, push_copy);
-  return lum_bind_started(
-      L, box, lum_copy_start(eng, from, to, &(struct lum_copy_opts){.refuse_outside = refuse}));
+  return lum_bind_started(L, box, lum_copy_start(eng, from, to, &opts));
 }
 
 /* ---- readers ---- */

@@ -214,6 +214,8 @@ static bool copy_next(struct copier *c) {
   const char *path = lum_walk_path(&c->src, name);
   if (!path)
     return fail(c, ENOMEM, "copy", c->from, "");
+  if (lum_fs_excluded(c->opts->exclude, c->opts->exclude_count, path))
+    return true;
   struct place p = {lum_walk_top(&c->src)->fd, lum_walk_top(&c->dst)->fd, name, name, path,
                     c->src.depth - 1};
   return copy_entry(c, &p);
@@ -321,6 +323,7 @@ static void release(struct lum_work *work) {
   struct lum_copy *copy = (struct lum_copy *)work;
   free(copy->from);
   free(copy->to);
+  lum_fs_free_list(copy->exclude, copy->opts.exclude_count);
   lum_copy_result_clear(&copy->result);
 }
 
@@ -336,7 +339,9 @@ struct lum_op *lum_copy_start(struct lum_engine *eng, const char *from, const ch
   copy->opts = *opts;
   copy->from = strdup(from);
   copy->to = strdup(to);
-  if (!copy->from || !copy->to) {
+  copy->exclude = lum_fs_copy_list((const char *const *)opts->exclude, opts->exclude_count);
+  copy->opts.exclude = copy->exclude;
+  if (!copy->from || !copy->to || !copy->exclude) {
     lum_op_unref(&work->op);
     return NULL;
   }

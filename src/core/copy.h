@@ -6,7 +6,9 @@
 #include "fs_util.h"
 
 struct lum_copy_opts {
-  bool refuse_outside; /* skip links that are absolute or leave the tree */
+  bool refuse_outside;  /* skip links that are absolute or leave the tree */
+  char *const *exclude; /* globs, see lum_fs_excluded; lum_copy_start copies them */
+  size_t exclude_count;
 };
 
 #define LUM_COPY_SKIPPED 100
@@ -26,6 +28,7 @@ struct lum_copy {
   struct lum_work work;
   char *from, *to;
   struct lum_copy_opts opts;
+  char **exclude;
   struct lum_copy_result result;
 };
 

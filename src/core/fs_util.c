@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,4 +180,32 @@ bool lum_fs_link_inside(const char *target, size_t depth) {
     s += strspn(s, "/");
   }
   return true;
+}
+
+bool lum_fs_excluded(char *const *globs, size_t count, const char *path) {
+  const char *slash = strrchr(path, '/');
+  for (size_t i = 0; i < count; i++) {
+    bool whole = strchr(globs[i], '/') != NULL;
+    if (fnmatch(globs[i], whole || !slash ? path : slash + 1, whole ? FNM_PATHNAME : 0) == 0)
+      return true;
+  }
+  return false;
+}
+
+char **lum_fs_copy_list(const char *const *list, size_t count) {
+  char **copy = calloc(count + 1, sizeof *copy);
+  for (size_t i = 0; copy && i < count; i++) {
+    copy[i] = strdup(list[i]);
+    if (!copy[i]) {
+      lum_fs_free_list(copy, i);
+      return NULL;
+    }
+  }
+  return copy;
+}
+
+void lum_fs_free_list(char **list, size_t count) {
+  for (size_t i = 0; list && i < count; i++)
+    free(list[i]);
+  free(list);
 }

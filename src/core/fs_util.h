@@ -62,4 +62,12 @@ char *lum_fs_readlink(int at, const char *name);
  * target. */
 bool lum_fs_link_inside(const char *target, size_t depth);
 
+/* Whether a glob leaves out this path of a tree: one with a slash is held against the whole path,
+ * one without against the last name. */
+bool lum_fs_excluded(char *const *globs, size_t count, const char *path);
+
+/* A list of texts on the heap. NULL: out of memory. */
+char **lum_fs_copy_list(const char *const *list, size_t count);
+void lum_fs_free_list(char **list, size_t count);
+
 #endif

@@ -33,9 +33,9 @@ else
 fi
 give_up() { rm -rf -- "$t"; exit "$1"; }
 if [ -z "$origin" ]; then
-  g clone --quiet "$@" -- "$source" "$t" || exit
+  g clone --quiet "$@" -- "$source" "$t" || give_up $?
 else
-  g clone --quiet --no-checkout "$@" -- "$source" "$t" || exit 74
+  g clone --quiet --no-checkout "$@" -- "$source" "$t" || give_up 74
   g -C "$t" remote set-url origin "$origin" || give_up $?
   g -C "$t" symbolic-ref refs/remotes/origin/HEAD "refs/remotes/origin/$default" || give_up $?
   g -C "$t" checkout --quiet --force || give_up 74

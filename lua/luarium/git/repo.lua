@@ -357,7 +357,7 @@ function Repo:push(options)
   elseif type(options.force) == "string" and options.force ~= "lease" then
     errors.raise("invalid", "git.push: option 'force': expected true, false or \"lease\"")
   end
-  local arguments = { "push", "--quiet", "--porcelain" }
+  local arguments = { "push", "--quiet" }
   if options.force then
     arguments[#arguments + 1] = options.force == "lease" and "--force-with-lease" or "--force"
   end

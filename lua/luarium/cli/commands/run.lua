@@ -86,7 +86,7 @@ local function run(args, context)
   local given = given_inputs(args)
   local close_events = args.events and require("luarium.event").to_file(args.events)
   local display = require("luarium.cli.display").open(context, script)
-  local info = { out = args.out or "luarium-out", script = args.script }
+  local info = script_module.new_run(args.script, args.out or "luarium-out")
   local ok, err = pcall(context.task, context, function()
     display:start()
     return require("luarium.event").span("run", { script = args.script }, script_module.run, script, given, info)

@@ -160,6 +160,9 @@ function M.ls(self, box, path)
     return nil, err
   end
   local nul = result.stdout:find("\0", 1, true)
+  if not nul and result.stdout ~= "" then
+    return bad_answer(what)
+  end
   local list, by_name = parse_entries(result.stdout:sub(1, (nul or 1) - 1))
   if not list then
     return bad_answer(what)

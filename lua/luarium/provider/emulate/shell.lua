@@ -115,6 +115,8 @@ local function from_text(what, result)
     local row = ending_of(line)
     if row then
       return errors.new(row[2], what .. ": " .. row[1], { name = row[3] })
+    elseif line:find("Wrote only %d+ of %d+ bytes") then -- so GNU tar puts it
+      return errors.new("io", what .. ": no space left on device", { name = "ENOSPC" })
     elseif line:find("to a subdirectory of itself", 1, true) then
       return errors.new("invalid", what .. ": a folder cannot move into itself", { name = "EINVAL" })
     end

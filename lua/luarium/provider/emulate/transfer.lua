@@ -82,8 +82,8 @@ trap - EXIT
 ]]
 
 local function upload_tree(self, box, what, from, to, options)
-  -- GNU headers: busybox tar ignores the extended ones and would cut long names.
-  local packer, err = archive.pack({ root = from, format = "gnutar", exclude = options.exclude })
+  -- GNU headers: busybox tar ignores the extended ones of pax and would cut long names.
+  local packer, err = archive.pack({ root = from, format = "tar", exclude = options.exclude })
   if not packer then
     return nil, err
   end
@@ -93,14 +93,15 @@ local function upload_tree(self, box, what, from, to, options)
       stdin = chunks(packer, 0, options.on_progress or no_progress),
     })
   end)
-  local totals = packer:totals()
+  local stats = ok and value and packer:stats()
   packer:close()
   if not ok then
     error(value, 0)
   elseif not value then
     return nil, failure
   end
-  return totals
+  return { files = stats.files, dirs = stats.dirs, links = stats.links, bytes = stats.bytes, skipped = {},
+    skipped_count = stats.skipped }
 end
 
 ---@class luarium.TransferOptions
@@ -143,7 +144,12 @@ need stat
 stat -L -c '%f %s' "$1" || exit 1
 if [ -d "$1" ]; then
   need tar
-  exec tar -cf - -C "$1" .
+  path=$1
+  shift
+  if [ $# -gt 0 ] && tar --no-wildcards-match-slash --version >/dev/null 2>&1; then
+    set -- --no-wildcards-match-slash "$@"
+  fi
+  exec tar -cf - -C "$path" "$@" .
 fi
 [ -f "$1" ] || exit 49
 need cat
@@ -151,6 +157,15 @@ exec cat <"$1"
 ]]
 
 local ANNOUNCEMENT = 256 -- bytes that its line may have at most
+
+--- The globs for tar, in the way of the packer: one with a slash means the whole path, any other each name in it.
+local function exclusions(globs)
+  local list = {}
+  for _, glob in ipairs(globs or {}) do
+    list[#list + 1] = "--exclude=" .. (glob:find("/", 1, true) and "./" or "") .. glob
+  end
+  return list
+end
 
 local function make_parent(path)
   local parent = path:match("^(.*)/[^/]*$")
@@ -185,9 +200,9 @@ local function file_sink(what, path, mode, size)
   }
 end
 
-local function tree_sink(path, exclude)
+local function tree_sink(path)
   make_parent(path)
-  local unpacker = must(archive.unpack({ dest = path, links = "skip", exclude = exclude }))
+  local unpacker = must(archive.unpack({ dest = path, links = "skip" }))
   return {
     total = 0,
     write = function(bytes)
@@ -212,7 +227,7 @@ local function receiver(what, path, options)
     end
     local kind, mode = files.mode(hex)
     if kind == "dir" then
-      self.sink = tree_sink(path, options.exclude)
+      self.sink = tree_sink(path)
     elseif kind == "file" then
       self.sink = file_sink(what, path, mode, tonumber(size))
     end
@@ -251,6 +266,14 @@ local function only_changes(result)
   return result.stderr ~= ""
 end
 
+local function download_failure(what, result)
+  if result.stderr:find("unrecognized option.*%-%-exclude") then
+    return errors.new("unsupported", what .. ": the tar in the sandbox knows no --exclude: install GNU tar in the "
+      .. "image, or leave out `exclude`")
+  end
+  return shell.failure(what, result)
+end
+
 --- Copies a file or tree of the sandbox to exactly this local path, where it appears when it is complete. Links that
 --- lead out of the tree are left out and listed in `skipped`.
 ---@async
@@ -267,13 +290,17 @@ function M.download(self, box, from, to, options)
     return nil, err
   end
   local what = ("download %s to %s"):format(shell.show(from), shell.show(to))
-  local into = receiver(what, (to:gsub("(.)/+$", "%1")), options or {})
+  options = options or {}
+  local into, args = receiver(what, (to:gsub("(.)/+$", "%1")), options), { clean }
+  for _, arg in ipairs(exclusions(options.exclude)) do
+    args[#args + 1] = arg
+  end
   return shell.guarded(function()
-    local result, fault = shell.exec(self, box, PACK, { clean }, { on_stdout = into.on_stdout })
+    local result, fault = shell.exec(self, box, PACK, args, { on_stdout = into.on_stdout })
     if not result then
       return nil, fault
     end
-    fault = not (into.sink and only_changes(result)) and shell.failure(what, result)
+    fault = not (into.sink and only_changes(result)) and download_failure(what, result)
     if fault then
       return nil, fault
     elseif not into.sink then

@@ -111,7 +111,8 @@ function fs.touch(path, opts) end
 --- sockets are skipped. op:progress() gives bytes done and, for a single file, bytes in all.
 ---@param from string
 ---@param to string
----@param opts? { links?: "keep"|"refuse_outside" } refuse_outside skips links that leave the tree
+---@param opts? { links?: "keep"|"refuse_outside", exclude?: string[] } refuse_outside skips links that
+---  leave the tree; exclude: globs, with a slash for the whole path, without for any name in it
 ---@return luarium.Op op gives a luarium.native.fs.CopyResult
 function fs.copy(from, to, opts) end
 

@@ -1,0 +1,100 @@
+--- Everything the documents show is done: commands are run and their output compared, scripts and adapters executed.
+local async = require "spec.support.async"
+local documents = require "spec.support.documents"
+local lfs = require "lfs"
+local state = require "spec.support.state"
+local native = require "luarium.native"
+local task = require "luarium.task"
+
+local fs, process = native.fs, native.process
+local source = lfs.currentdir()
+local program = source .. "/build/luarium"
+
+local function environment(folder)
+  return {
+    "PATH=" .. source .. "/build:" .. os.getenv("PATH"), "HOME=" .. folder .. "/home", "LANG=C.UTF-8", "TERM=dumb",
+    "LUARIUM_STATE_DIR=" .. folder .. "/state", "LUARIUM_CACHE_DIR=" .. folder .. "/cache", "SOURCE=" .. source,
+    "GIT_AUTHOR_NAME=spec", "GIT_AUTHOR_EMAIL=spec@localhost", "GIT_COMMITTER_NAME=spec",
+    "GIT_COMMITTER_EMAIL=spec@localhost",
+  }
+end
+
+local function run(folder, argv)
+  local result = assert(task.await(process.run({ argv = argv, env = environment(folder), cwd = folder .. "/work",
+    merge = true, timeout = 100 })))
+  assert(not result.timed_out, table.concat(argv, " ") .. " did not end: " .. result.stdout)
+  return result
+end
+
+local uses = {}
+
+uses["sh run"] = function(folder, block)
+  for _, step in ipairs(documents.transcript(block.text)) do
+    local printed = run(folder, { "sh", "-c", step.command }).stdout
+    local fault = documents.mismatch(step.expected, printed)
+    assert(not fault, ("$ %s\n%s"):format(step.command, fault or ""))
+  end
+end
+
+local function write(path, text)
+  assert(task.await(fs.write_file(path, text, { parents = true })))
+end
+
+uses["lua run"] = function(folder, block)
+  write(folder .. "/work/snippet.lua", block.text)
+  local result = run(folder, { program, "run", "snippet.lua" })
+  assert(result.exit_code == 0, result.stdout)
+end
+
+uses["lua config"] = function(folder, block)
+  write(folder .. "/work/luarium.lua", block.text)
+  local result = run(folder, { program, "providers" })
+  assert(result.exit_code == 0, result.stdout)
+end
+
+uses["lua adapter"] = function(folder, block)
+  local name = assert(block.text:match('name = "([%w_]+)"'))
+  write(folder .. "/work/providers/" .. name .. ".lua", block.text)
+  local result = run(folder, { program, "providers" })
+  assert(result.exit_code == 0 and result.stdout:find(name, 1, true), result.stdout)
+end
+
+local function files()
+  local list = { "README.md" }
+  for name in lfs.dir("docs") do
+    if name:match("%.md$") then
+      list[#list + 1] = "docs/" .. name
+    end
+  end
+  table.sort(list)
+  return list
+end
+
+describe("documents", function()
+  for _, path in ipairs(files()) do
+    for _, block in ipairs(documents.blocks(path)) do
+      if block.language == "sh" or block.language == "lua" then
+        it(("%s:%d %s %s"):format(path, block.line, block.language, block.use), async(120, function()
+          local use = uses[block.language .. " " .. block.use]
+          assert(use, "say what is done with this block: `run`, `config` or `adapter` after the language")
+          state.with(function(folder)
+            assert(task.await(fs.mkdir(folder .. "/work", {})))
+            assert(task.await(fs.mkdir(folder .. "/home", {})))
+            use(folder, block)
+          end)
+        end))
+      end
+    end
+  end
+
+  it("a transcript that does not fit is noticed", function()
+    local steps = documents.transcript("$ echo a\nfirst … last\n…\nend\n$ true\n")
+    assert.equal(2, #steps)
+    assert.is_nil(documents.mismatch(steps[1].expected, "first and last\nx\ny\nend\n"))
+    assert.is_nil(documents.mismatch(steps[1].expected, "first  last\nend\n"))
+    assert.truthy(documents.mismatch(steps[1].expected, "first and last\nx\n"))
+    assert.is_nil(documents.mismatch({}, ""))
+    assert.truthy(documents.mismatch({}, "something"))
+    assert.truthy(documents.mismatch({ "a.c" }, "abc"))
+  end)
+end)
