@@ -38,17 +38,13 @@ end
 ---@param content string|table
 ---@return string path
 function Run:write(name, content)
-  local text, err = content, nil
+  local text = content
   if type(content) == "table" then
-    text, err = require("luarium.json").encode(content)
-    if not text then
-      error(err, 0)
-    end
-    text = text .. "\n"
+    local encoded, fault = require("luarium.json").encode(content)
+    text = encoded and encoded .. "\n" or error(fault, 0)
   end
   local path = self.out .. "/" .. name
-  local ok
-  ok, err = task.await(require("luarium.native").fs.write_file(path, require("luarium.secret").redact(text),
+  local ok, err = task.await(require("luarium.native").fs.write_file(path, require("luarium.secret").redact(text),
     { parents = true, atomic = true }))
   if not ok then
     error(err, 0)
@@ -507,11 +503,5 @@ function M.describe(path)
   return { description = type(description) == "string" and description or nil, inputs = rows }
 end
 
---- How a type is called in help and messages.
----@param kind string
----@return string
-function M.type_name(kind)
-  return types[kind]
-end
 
 return M

@@ -23,13 +23,22 @@ local function first_line(text)
   return #line < #text:gsub("%s+$", "") and line .. " ..." or line
 end
 
---- What the operation is about: its command, path, name.
+--- git's own command, without the settings in front of it.
+local function short_git(command)
+  local rest = command:match("^git (%-[cC] .*)$")
+  while rest and rest:match("^%-[cC] %S+ ") do
+    rest = rest:gsub("^%-[cC] %S+ ", "", 1)
+  end
+  return rest and "git " .. rest or command
+end
+
+--- What the operation is about: its command, address, path, name.
 local function detail(record)
-  local what = record.command or record.path or record.step or record.url or record.snapshot or record.script
+  local what = record.url or record.command or record.path or record.step or record.snapshot or record.script
   if record.port then
     what = tostring(record.port)
   end
-  return type(what) == "string" and first_line(what) or ""
+  return type(what) == "string" and short_git(first_line(what)) or ""
 end
 
 local function outcome(record)

@@ -32,9 +32,16 @@ local function given_inputs(args)
 end
 
 local function input_lines(rows)
-  local script = require "luarium.script"
+  local names = require("luarium.check").keys(rows)
+  table.sort(names, function(a, b)
+    local first, second = rows[a].required or false, rows[b].required or false
+    if first ~= second then
+      return first
+    end
+    return a < b
+  end)
   local lines = {}
-  for _, name in ipairs(require("luarium.check").keys(rows)) do
+  for _, name in ipairs(names) do
     local row = rows[name]
     local about = row.about or ""
     if row.required then
@@ -44,7 +51,7 @@ local function input_lines(rows)
     elseif row.computed then
       about = about .. " (has a default)"
     end
-    lines[#lines + 1] = { "  " .. name, script.type_name(row.type), (about:gsub("^ ", "")) }
+    lines[#lines + 1] = { "  " .. name, row.type, (about:gsub("^ ", "")) }
   end
   return lines
 end
