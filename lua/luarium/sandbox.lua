@@ -497,8 +497,20 @@ local function file_method(operation, template)
   end
 end
 
+local READ_LIMIT = 67108864
+
 --- The bytes of a file. `max` bounds how many are accepted (default 64 MiB).
-Sandbox.read_file = file_method("read_file", { offset = "size", length = "size", max = "size" })
+---@async
+---@param path string
+---@param options {offset?: integer, length?: integer, max?: integer}? bytes
+---@return string
+function Sandbox:read_file(path, options)
+  options = check.options(options, { offset = "size", length = "size", max = "size" }, "read_file")
+  return span(self, "read_file", { path = path }, self:path(path), {
+    offset = options.offset, length = options.length, max = options.max or READ_LIMIT,
+  })
+end
+
 --- Entries of a folder, sorted by name: {name, type, size, mode, mtime, target}.
 Sandbox.ls = file_method("ls", {})
 --- {type, size, mode, mtime, target}; follows links unless follow = false.

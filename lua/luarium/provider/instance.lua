@@ -63,6 +63,11 @@ local function over_spawn(definition, options)
     and (options.on_stdout or options.on_stderr or type(options.stdin) == "function")
 end
 
+--- Whether a command asks for a terminal that the adapter does not have.
+local function lacks_pty(self, operation, options)
+  return (operation == "exec" or operation == "spawn") and options.pty and self:can("pty") == "unsupported"
+end
+
 --- Calls an operation.
 ---@async
 ---@param operation string
@@ -70,6 +75,9 @@ end
 ---@return luarium.Error? err
 function Instance:call(operation, ...)
   local own = self.definition[operation]
+  if lacks_pty(self, operation, select(3, ...) or {}) then
+    return nil, provider.unsupported(self.definition, "pty")
+  end
   if operation == "exec" and over_spawn(self.definition, select(3, ...)) then
     return finish(self, operation, emulation("exec_over_spawn")(self, ...))
   end
