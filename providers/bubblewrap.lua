@@ -46,9 +46,12 @@ local function wrap(self, box, command, options)
   if not (box.data and box.data.network) then
     add("--unshare-net")
   end
-  -- A shell says 127 and 126 for programs that cannot run, where bwrap says 1. On a terminal it gives the program a
-  -- process group of its own, so that Ctrl-C reaches the program and not bwrap.
-  add("--", "/bin/sh", options.pty and "-mc" or "-c", options.pty and '"$@"' or 'exec "$@"', "sh")
+  add("--")
+  if options.pty then -- the terminal is the program's, so that Ctrl-C reaches it and not bwrap
+    add("setsid", "-c")
+  end
+  -- A shell says 127 and 126 for programs that cannot run, where bwrap says 1.
+  add("/bin/sh", "-c", 'exec "$@"', "sh")
   add(compat.unpack(command.argv))
   return { argv = argv }
 end
@@ -62,7 +65,7 @@ local function inner_options(self, box, options)
   for key, value in pairs(options.env or {}) do
     inner.env[key] = value
   end
-  inner.cwd = host_root(self, box)
+  inner.cwd, inner.free_terminal = host_root(self, box), options.pty
   return inner
 end
 

@@ -170,7 +170,7 @@ local function process_options(self, box, command, options)
     stdin = type(stdin) == "string" and stdin or nil,
     stdin_file = type(stdin) == "table" and stdin.file or nil,
     timeout = options.timeout, max_output = options.max_output, merge = options.merge,
-    pty = options.pty, cols = options.cols, rows = options.rows,
+    pty = options.pty, cols = options.cols, rows = options.rows, free_terminal = options.free_terminal,
   }
 end
 

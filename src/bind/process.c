@@ -27,12 +27,12 @@ struct process_box {
 /* ---- options ---- */
 
 static const char *const run_keys[] = {
-    "argv",  "env",    "cwd", "stdin", "stdin_file", "timeout", "max_output", "cookie",
-    "grace", "limits", "pty", "cols",  "rows",       "merge",   NULL,
+    "argv",  "env",    "cwd", "stdin", "stdin_file", "timeout", "max_output",    "cookie",
+    "grace", "limits", "pty", "cols",  "rows",       "merge",   "free_terminal", NULL,
 };
 static const char *const spawn_keys[] = {
-    "argv",  "env",    "cwd", "stdin", "stdin_file", "timeout", "cookie",
-    "grace", "limits", "pty", "cols",  "rows",       "merge",   NULL,
+    "argv",   "env", "cwd",  "stdin", "stdin_file", "timeout",       "cookie", "grace",
+    "limits", "pty", "cols", "rows",  "merge",      "free_terminal", NULL,
 };
 
 static void check_keys(lua_State *L, int idx, const char *const *keys) {
@@ -104,6 +104,7 @@ static void read_spawn_opts(lua_State *L, int idx, struct lum_spawn_opts *spawn,
   spawn->stdin_file = lum_opt_cstr(L, idx, "stdin_file", NULL);
   spawn->in = spawn->stdin_file ? LUM_STDIN_FILE : LUM_STDIN_NULL;
   spawn->pty = lum_opt_bool(L, idx, "pty", false);
+  spawn->free_terminal = lum_opt_bool(L, idx, "free_terminal", false);
   spawn->merge = lum_opt_bool(L, idx, "merge", false);
   spawn->cols = opt_cells(L, idx, "cols", 80);
   spawn->rows = opt_cells(L, idx, "rows", 24);

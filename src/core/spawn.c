@@ -331,7 +331,8 @@ CHILD_CODE static bool set_limits(struct launch *l) {
 CHILD_CODE static bool set_up(struct launch *l) {
   const struct work *w = l->work;
   l->stage = STAGE_SESSION;
-  if (setsid() < 0 || (w->opts->pty && ioctl(w->child[0], TIOCSCTTY, 0) != 0))
+  if (setsid() < 0 ||
+      (w->opts->pty && !w->opts->free_terminal && ioctl(w->child[0], TIOCSCTTY, 0) != 0))
     return false;
   l->stage = STAGE_CWD;
   if (w->dirfd != AT_FDCWD && fchdir(w->dirfd) != 0)

@@ -26,6 +26,7 @@ struct lum_spawn_opts {
   enum lum_stdin in;
   const char *stdin_file; /* for LUM_STDIN_FILE */
   bool pty;               /* a terminal as 0, 1 and 2; in and merge do not matter then */
+  bool free_terminal;     /* the terminal stays without a session: some child makes it its own */
   bool merge;             /* 2 is the same pipe as 1 */
   unsigned short cols, rows;
   const struct lum_rlimit *limits;

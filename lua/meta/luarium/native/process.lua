@@ -18,6 +18,7 @@ local process = {}
 ---@field pty? boolean a terminal as 0, 1 and 2: all output is stdout
 ---@field cols? integer columns of the terminal, default 80
 ---@field rows? integer rows of the terminal, default 24
+---@field free_terminal? boolean with pty: the terminal belongs to no session yet, so that a child can make it its own
 ---@field merge? boolean stderr goes into stdout
 
 ---@class luarium.native.process.RunOptions: luarium.native.process.Options
