@@ -149,6 +149,18 @@ function Context:is_root()
   return self.session.root
 end
 
+local NUMBERS = { HUP = 1, KILL = 9, USR1 = 10, TERM = 15 }
+
+--- That a signal ended the command, however this provider is able to tell.
+---@param result luarium.ExecResult
+---@param name string such as "KILL"
+---@param what string
+function Context:expect_signal(result, name, what)
+  local folds = self.instance.definition.folds_signals
+  expect.equal(result.exit_code, folds and 128 + NUMBERS[name] or nil, what .. ": exit code")
+  expect.equal(result.signal, not folds and "SIG" .. name or nil, what .. ": signal")
+end
+
 --- Looks again and again until fn() is true; fails after so many seconds.
 ---@param what string
 ---@param seconds number

@@ -209,7 +209,11 @@ local function tree_sink(path)
       must(await(unpacker:write(bytes)))
     end,
     finish = function()
-      return await(unpacker:finish())
+      local result, err = await(unpacker:finish())
+      for _, entry in ipairs(result and result.skipped or {}) do
+        entry.path = entry.path:gsub("^%./", "") -- tar was given "."
+      end
+      return result, err
     end,
     abort = function()
       unpacker:abort()
