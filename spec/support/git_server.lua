@@ -85,7 +85,7 @@ http {
     }
     location /slow/ {
       auth_basic "git"; auth_basic_user_file DIR/htpasswd;
-      limit_rate 300k;
+      limit_rate 300k; fastcgi_buffering on;
       fastcgi_pass unix:DIR/cgi.sock;
     }
     location /open/ {

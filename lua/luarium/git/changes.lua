@@ -109,7 +109,8 @@ local function warnings_of(text)
   local list = {}
   for line in text:gmatch("[^\n]+") do
     local what = line:match("^error: (.*)$") or line:match("^fatal: (.*)$") or line:match("^warning: (.*)$")
-    if what and #list < 20 then
+    local known = what and what:find("^adding embedded git repository") -- its entry in the listing tells the same
+    if what and not known and #list < 20 then
       list[#list + 1] = what
     end
   end
