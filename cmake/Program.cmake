@@ -1,5 +1,6 @@
 # The program: a host with Lua, the engine and all Lua files inside.
 include_guard()
+include(${CMAKE_CURRENT_LIST_DIR}/LazyLibraries.cmake)
 
 # Lua itself: the static library, whole, so that providers written in C find every function of it.
 find_library(LUARIUM_LUA_STATIC NAMES liblua5.4.a PATHS ${LUA_LIBRARY_DIRS})
@@ -19,8 +20,7 @@ find_library(LUARIUM_CJSON_STATIC NAMES liblua5.4-cjson.a)
 file(GLOB_RECURSE LUARIUM_LUA_FILES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lua/luarium/*.lua)
 file(GLOB LUARIUM_PROVIDER_FILES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/providers/*.lua)
 list(FILTER LUARIUM_LUA_FILES EXCLUDE REGEX "/lua/luarium/providers/")
-find_file(LUARIUM_ARGPARSE argparse.lua PATHS /usr/share/lua/5.4 /usr/local/share/lua/5.4 REQUIRED)
-set(modules "argparse=${LUARIUM_ARGPARSE}")
+set(modules "")
 foreach(file IN LISTS LUARIUM_LUA_FILES)
   file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR}/lua ${file})
   string(REGEX REPLACE "(/init)?\\.lua$" "" name ${name})
@@ -38,11 +38,12 @@ set_target_properties(luarium_embed PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_
 add_custom_command(
   OUTPUT ${CMAKE_BINARY_DIR}/embedded.c
   COMMAND luarium_embed ${CMAKE_BINARY_DIR}/embedded.c ${CMAKE_SOURCE_DIR} ${modules}
-  DEPENDS luarium_embed ${LUARIUM_ARGPARSE} ${LUARIUM_LUA_FILES} ${LUARIUM_PROVIDER_FILES}
+  DEPENDS luarium_embed ${LUARIUM_LUA_FILES} ${LUARIUM_PROVIDER_FILES}
   COMMENT "Embedding the Lua files" VERBATIM)
 
 add_executable(luarium src/main.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
-target_link_libraries(luarium PRIVATE luarium_flags luarium_core luarium_lua)
+target_link_libraries(luarium PRIVATE luarium_flags luarium_lua)
+luarium_link_lazily(luarium luarium_core CURL ARCHIVE CRYPTO)
 target_compile_definitions(luarium PRIVATE LUARIUM_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                            LUARIUM_BUILD_DIR="${CMAKE_BINARY_DIR}")
 if(LUARIUM_CJSON_STATIC)

@@ -1,8 +1,7 @@
 /* Build tool: compiles Lua files and writes them as C arrays.
  *
- * embed OUT SOURCE_DIR NAME=PATH ... ; a path below SOURCE_DIR is remembered with its size and
- * time, so that the program can tell, while it lies in its build folder, whether the file has
- * changed since. */
+ * embed OUT SOURCE_DIR NAME=PATH ... ; size and time of each file are remembered, so that the
+ * program can tell, while it lies in its build folder, whether the file has changed since. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,9 +70,8 @@ static int embed(lua_State *L) {
     struct stat st;
     if (stat(path, &st) != 0)
       return luaL_error(L, "cannot read %s", path);
-    int ours = strncmp(path, root, strlen(root)) == 0;
     fprintf(out, "  {\"%.*s\", \"@%s\", file_%d, sizeof file_%d, \"%s\", %lld, %lld, %ld},\n",
-            (int)(path - 1 - argv[i]), argv[i], short_name(path, root), i, i, ours ? path : "",
+            (int)(path - 1 - argv[i]), argv[i], short_name(path, root), i, i, path,
             (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
   }
   fputs("  {0}\n};\n", out);

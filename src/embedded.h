@@ -9,7 +9,7 @@ struct embedded {
   const char *chunk; /* how errors name the file */
   const unsigned char *bytes;
   size_t length;
-  const char *source; /* where the build found it; empty when it is not of the source tree */
+  const char *source; /* where the build found it, with its size and time */
   long long source_size, mtime;
   long mtime_ns;
 };

@@ -47,7 +47,7 @@ static int search_source(lua_State *L) {
   for (const struct embedded *file = embedded_files; file->name; file++) {
     if (strcmp(file->name, name) != 0)
       continue;
-    if (file->source[0] == '\0' || stat(file->source, &st) != 0 ||
+    if (stat(file->source, &st) != 0 ||
         (st.st_size == file->source_size && st.st_mtim.tv_sec == file->mtime &&
          st.st_mtim.tv_nsec == file->mtime_ns))
       return load_embedded(L, file);
@@ -107,6 +107,8 @@ static int traceback(lua_State *L) {
 static int run(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
+  lua_gc(L,
+         LUA_GCSTOP); /* until the main task begins: loading leaves no garbage worth looking for */
   luaL_openlibs(L);
   preload(L, "luarium.native", luaopen_luarium_native);
 #ifdef LUARIUM_HAVE_CJSON

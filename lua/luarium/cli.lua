@@ -83,7 +83,7 @@ local function split(words)
     if words[at] == "--" then
       break
     end
-    at = at + (options.takes_value(words[at], options.global) and 2 or 1)
+    at = at + (options.takes_value(words[at]) and 2 or 1)
   end
   local word = words[at]
   if not word then

@@ -56,6 +56,9 @@ function Context:api()
       self:check_provider(config)
     end
     self.luarium = luarium
+    if self.on_api then
+      self.on_api()
+    end
   end
   return self.luarium
 end

@@ -241,39 +241,34 @@ local function around(self, write)
   end
 end
 
-local function share_terminal(self, script)
-  local env = script.env
-  env.print = around(self, print)
+local function replace_output(env, print_, write)
   local copy = {}
   for key, value in pairs(io) do
     copy[key] = value
   end
-  copy.write = around(self, io.write)
-  env.io = copy
+  copy.write = write
+  env.print, env.io = print_, copy
+end
+
+local function share_terminal(self, script)
+  replace_output(script.env, around(self, print), around(self, io.write))
+end
+
+--- With --json standard output has the events only: what the script prints goes to standard error.
+local function print_aside(script)
+  local function print_(...)
+    local parts = compat.pack(...)
+    for i = 1, parts.n do
+      parts[i] = tostring(parts[i])
+    end
+    io.stderr:write(table.concat(parts, "\t"), "\n")
+  end
+  replace_output(script.env, print_, function(...)
+    return io.stderr:write(...)
+  end)
 end
 
 -- ---- life ----
-
---- A display for the run of a script. It shows nothing before start.
----@param context luarium.cli.Context
----@param script luarium.Script
----@return luarium.cli.Display
-function M.open(context, script)
-  local native = require "luarium.native"
-  local self = setmetatable({
-    context = context, verbose = context.verbose, spans = {}, boxes = {}, queued = {}, drawn = 0, count = 0,
-    now = native.loop.monotonic, offs = {},
-  }, Display)
-  self.live = not context.json and not context.quiet and native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
-  self.color = not context.json and context:has_color()
-  if self.live and native.tty.isatty(1) then
-    share_terminal(self, script)
-  end
-  context.close_display = function()
-    self:close()
-  end
-  return self
-end
 
 --- Runs as long as the program does; a timer that keeps nobody waiting.
 local function tick(self)
@@ -288,8 +283,7 @@ local function tick(self)
   end
 end
 
---- Begins to listen. Called in the main task.
-function Display:start()
+function Display:listen()
   local context = self.context
   local function on(name, fn)
     self.offs[#self.offs + 1] = event.on(name, fn)
@@ -315,6 +309,30 @@ function Display:start()
     end)
     require("luarium.task").spawn_detached("display", tick, self)
   end
+end
+
+--- The display of a script's run. Called in the main task.
+---@param context luarium.cli.Context
+---@param script luarium.Script
+---@return luarium.cli.Display
+function M.open(context, script)
+  local native = require "luarium.native"
+  local self = setmetatable({
+    context = context, verbose = context.verbose, spans = {}, boxes = {}, queued = {}, drawn = 0, count = 0,
+    now = native.loop.monotonic, offs = {},
+  }, Display)
+  self.live = not context.json and not context.quiet and native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
+  self.color = not context.json and context:has_color()
+  if context.json then
+    print_aside(script)
+  elseif self.live and native.tty.isatty(1) then
+    share_terminal(self, script)
+  end
+  context.close_display = function()
+    self:close()
+  end
+  self:listen()
+  return self
 end
 
 --- Draws what is left and gives the terminal back.

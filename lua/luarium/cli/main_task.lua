@@ -1,7 +1,6 @@
 --- The main task of the program, and what signals do to it: the first asks it to end, so that cleanup runs and
 --- sandboxes are destroyed; the second leaves at once and says what is left behind.
 local errors = require "luarium.error"
-local event = require "luarium.event"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
@@ -10,8 +9,8 @@ local M = {}
 local codes = { INT = 130, TERM = 143, HUP = 129 }
 
 --- Keeps the ids of the sandboxes that this process made and has not destroyed.
-local function track()
-  local open = {}
+local function track(open)
+  local event = require "luarium.event"
   event.on("sandbox.create", function(record)
     open[record.sandbox] = record.phase ~= "error" and (record.name or "") or nil
   end)
@@ -20,7 +19,6 @@ local function track()
       open[record.sandbox] = nil
     end
   end)
-  return open
 end
 
 local function left_behind(open)
@@ -90,11 +88,18 @@ end
 ---@return any
 function M.run(body, context)
   M.guard(context.busy_limit or M.busy_limit)
-  local open = track()
+  local open, on_api = {}, context.on_api
+  context.on_api = function() -- before that nothing can be made
+    track(open)
+    if on_api then
+      on_api()
+    end
+  end
   return task.run(function()
     local main = task.current()
     task.spawn_detached("signals", watch, main, open, context)
     task.yield() -- the watch is on before anything is done
+    collectgarbage("restart")
     return body(main)
   end)
 end

@@ -1,5 +1,4 @@
---- Options and arguments of the commands: rows in, an argparse parser and a table of values out.
-local format = require "luarium.cli.format"
+--- Options and arguments of the commands: rows in, a table of values out; and the help that is made of the same rows.
 
 local M = {}
 
@@ -40,135 +39,162 @@ local function flags_of(row)
   return list
 end
 
---- Whether the word is an option among these rows whose value is the next word.
----@param word string
----@param rows luarium.cli.Row[]
----@return boolean
-function M.takes_value(word, rows)
-  for _, row in ipairs(rows) do
-    if row.value then
-      for _, flag in ipairs(flags_of(row)) do
-        if flag == word then
-          return true
-        end
-      end
-    end
-  end
-  return false
+--- The key of an option's value: its last name, "--state-dir" as state_dir.
+local function target_of(row)
+  return (row[1]:match("(%S+)$"):gsub("^%-+", ""):gsub("%-", "_"))
 end
 
-local function all_rows(command)
+--- Every row by each of its names.
+local function by_flag(command)
   local rows = {}
-  for _, list in ipairs({ command.options or {}, M.global }) do
+  for _, list in ipairs({ M.global, command and command.options or {} }) do
     for _, row in ipairs(list) do
-      rows[#rows + 1] = row
+      for _, flag in ipairs(flags_of(row)) do
+        rows[flag] = row
+      end
     end
   end
   return rows
 end
 
---- Where the words of somebody else begin: after the first argument and our options.
-local function split_passthrough(command, words)
-  if not command.passthrough then
-    return words, {}
-  end
-  local rows, at, seen = all_rows(command), 1, 0
-  while words[at] do
-    local word = words[at]
-    if word == "--" then
-      at = at + 1
-      break
-    elseif word:sub(1, 1) == "-" and word ~= "-" then
-      at = at + (M.takes_value(word, rows) and 2 or 1)
-    elseif seen == 1 then
-      break
-    else
-      seen, at = 1, at + 1
-    end
-  end
-  local ours, theirs = {}, {}
-  for i, word in ipairs(words) do
-    if i >= at then
-      theirs[#theirs + 1] = word
-    elseif not (i == at - 1 and word == "--") then
-      ours[#ours + 1] = word
-    end
-  end
-  return ours, theirs
-end
-
----@return boolean
-function M.wants_help(command, words)
-  local ours = split_passthrough(command, words)
-  for _, word in ipairs(ours) do
-    if word == "--" then
-      return false
-    elseif word == "--help" or word == "-h" then
-      return true
-    end
-  end
-  return false
-end
-
 local converters = {
   number = function(text)
-    local n = tonumber(text)
-    if not n then
-      return nil, ("expected a number, got '%s'"):format(text)
-    end
-    return n
+    return tonumber(text), "a number"
   end,
   seconds = function(text)
     local n = tonumber(text)
-    if not n or n ~= n or n < 0 or n > 315360000 then
-      return nil, ("expected seconds, got '%s'"):format(text)
-    end
-    return n
+    return n and n >= 0 and n <= 315360000 and n or nil, "seconds"
   end,
   pair = function(text)
     local key, value = text:match("^([^=]+)=(.*)$")
-    if not key then
-      return nil, ("expected KEY=VALUE, got '%s'"):format(text)
-    end
-    return { key, value }
+    return key and { key, value }, "NAME=VALUE"
   end,
 }
 
-local function target_of(row)
-  local flags = flags_of(row)
-  return (flags[#flags]:gsub("^%-+", ""):gsub("%-", "_"))
+-- ---- reading words ----
+
+local Reader = {}
+Reader.__index = Reader
+
+function Reader:fail(...)
+  local name = self.command.name
+  M.usage_error((name ~= "" and name .. ": " or "") .. string.format(...),
+    (("luarium help %s"):format(name):gsub(" $", "")))
 end
 
-local function add_option(parser, row)
-  if not row.value then
-    parser:flag(row[1]):target(target_of(row))
-    return
-  end
-  local option = parser:option(row[1]):target(target_of(row)):argname(row.value)
+function Reader:convert(row, label, text)
   if row.type then
-    option:convert(converters[row.type])
+    local value, expected = converters[row.type](text)
+    if value == nil then
+      self:fail("%s: expected %s, got '%s'", label, expected, text)
+    end
+    return value
   end
-  if row.choices then
-    option:choices(row.choices)
-  end
-  if row.many then
-    option:count("*")
-  end
-end
-
-local function make_parser(command)
-  local parser = require("argparse")("luarium " .. command.name):add_help(false)
-  for _, row in ipairs(command.arguments or {}) do
-    local argument = parser:argument(row[1])
-    argument:args(row.many and (row.optional and "*" or "+") or row.optional and "?" or 1)
-    if row.type then
-      argument:convert(converters[row.type])
+  for _, choice in ipairs(row.choices or { text }) do
+    if choice == text then
+      return text
     end
   end
-  for _, row in ipairs(all_rows(command)) do
-    add_option(parser, row)
+  self:fail("%s: expected one of %s, got '%s'", label, table.concat(row.choices, ", "), text)
+end
+
+function Reader:store(row, flag, text)
+  local target = target_of(row)
+  if not row.value then
+    self.args[target] = true
+    return
   end
-  return parser
+  local value = self:convert(row, "option " .. flag, text)
+  if row.many then
+    table.insert(self.args[target], value)
+  else
+    self.args[target] = value
+  end
+end
+
+function Reader:unknown(flag)
+  local check = require "luarium.check"
+  local long = {}
+  for name in pairs(self.rows) do
+    long[#long + 1] = #name > 2 and name or nil
+  end
+  local near = check.nearest(flag, long)
+  self:fail("unknown option '%s'%s", flag, near and (": did you mean '%s'?"):format(near) or "")
+end
+
+--- Takes the option at the current word, and the word after it when that is its value.
+function Reader:option()
+  local word = self.words[self.at]
+  local flag, text = word:match("^(%-%-[^=]+)=(.*)$")
+  flag = flag or word
+  local row = self.rows[flag]
+  if not row and not text and word:match("^%-%w.") then -- -qv, -nNAME
+    flag, text = word:sub(1, 2), word:sub(3)
+    row = self.rows[flag]
+    if row and not row.value then
+      self:store(row, flag)
+      self.words[self.at] = "-" .. text
+      return self:option()
+    end
+  end
+  if not row then
+    self:unknown(flag)
+  elseif row.value and not text then
+    self.at = self.at + 1
+    text = self.words[self.at]
+    if not text then
+      self:fail("option %s needs its %s", flag, row.value)
+    end
+  elseif not row.value and text then
+    self:fail("option %s takes no value", flag)
+  end
+  self:store(row, flag, text)
+end
+
+local function copy_from(words, first)
+  local list = {}
+  for i = first, #words do
+    list[#list + 1] = words[i]
+  end
+  return list
+end
+
+--- Options go into args, other words into `given`; what belongs to somebody else into args.rest.
+function Reader:read()
+  local given, ended = {}, false
+  while self.words[self.at] do
+    local word = self.words[self.at]
+    if word == "--" and not ended then
+      ended = true
+    elseif word:sub(1, 1) == "-" and word ~= "-" and not ended then
+      self:option()
+    elseif self.command.passthrough and #given == 1 then
+      self.args.rest = copy_from(self.words, self.at)
+      break
+    else
+      given[#given + 1] = word
+    end
+    self.at = self.at + 1
+  end
+  return given
+end
+
+function Reader:arguments(given)
+  local at = 1
+  for _, row in ipairs(self.command.arguments or {}) do
+    local name, many = row[1], {}
+    if not given[at] and not row.optional then
+      self:fail("%s is missing", M.placeholder(row))
+    end
+    while given[at] and (row.many or #many == 0) do
+      many[#many + 1] = self:convert(row, name, given[at])
+      at = at + 1
+    end
+    self.args[name] = row.many and many or many[1]
+  end
+  if given[at] then
+    self:fail("'%s' is too much", given[at])
+  end
 end
 
 --- The values of a command line; wrong ones raise a usage error.
@@ -176,16 +202,50 @@ end
 ---@param words string[]
 ---@return table args
 function M.parse(command, words)
-  local ours, theirs = split_passthrough(command, words)
-  local ok, args = make_parser(command):pparse(ours)
-  if not ok then
-    local message = args:gsub("%s+$", ""):gsub("\nDid you mean", ": did you mean")
-    M.usage_error((command.name ~= "" and command.name .. ": " or "") .. message,
-      ("luarium help %s"):format(command.name):gsub(" $", ""))
+  local self = setmetatable({ command = command, words = copy_from(words, 1), at = 1, args = { rest = {} },
+    rows = by_flag(command) }, Reader)
+  for _, row in ipairs(command.options or {}) do
+    if row.many then
+      self.args[target_of(row)] = {}
+    end
   end
-  args.rest = theirs
-  return args
+  self:arguments(self:read())
+  return self.args
 end
+
+--- Whether the word is an option whose value is the next word.
+---@param word string
+---@param command luarium.cli.Command? without it: among the options of every command
+---@return boolean
+function M.takes_value(word, command)
+  local row = by_flag(command)[word]
+  return row ~= nil and row.value ~= nil
+end
+
+--- Whether help is asked for, among the words that are ours.
+---@param command luarium.cli.Command
+---@param words string[]
+---@return boolean
+function M.wants_help(command, words)
+  local seen, at = 0, 1
+  while words[at] and words[at] ~= "--" do
+    local word = words[at]
+    if word == "--help" or word == "-h" then
+      return true
+    elseif word:sub(1, 1) ~= "-" then
+      seen = seen + 1
+      if command.passthrough and seen == 2 then
+        return false
+      end
+    elseif M.takes_value(word, command) then
+      at = at + 1
+    end
+    at = at + 1
+  end
+  return false
+end
+
+-- ---- help ----
 
 local function paragraph(text)
   return text and text .. "\n\n" or ""
@@ -229,6 +289,7 @@ end
 ---@param command luarium.cli.Command
 ---@return string
 function M.help(command)
+  local format = require "luarium.cli.format"
   local arguments = {}
   for _, row in ipairs(command.arguments or {}) do
     arguments[#arguments + 1] = { "  " .. M.placeholder(row), row.about }

@@ -62,7 +62,7 @@ local function script_help(words, command)
   while words[at] and not path do
     if words[at]:sub(1, 1) ~= "-" or words[at] == "-" then
       path = words[at]
-    elseif options.takes_value(words[at], command.options) or options.takes_value(words[at], options.global) then
+    elseif options.takes_value(words[at], command) then
       at = at + 1
     end
     at = at + 1
@@ -85,20 +85,36 @@ local function script_help(words, command)
     .. "\nThey may also come from a JSON file: --input FILE. `luarium help run` shows the options.\n"
 end
 
-local function run(args, context)
+--- Runs the script as one operation that events tell of, when somebody gets all of them.
+local function run_script(script, given, args, context)
   local script_module = require "luarium.script"
-  local script = script_module.load(args.script, function()
+  local info = script_module.new_run(args.script, args.out or "luarium-out")
+  if not (context.json or args.events) then
+    return script_module.run(script, given, info)
+  end
+  return require("luarium.event").span("run", { script = args.script }, script_module.run, script, given, info)
+end
+
+local function run(args, context)
+  local script = require("luarium.script").load(args.script, function()
     return context:api()
   end)
   local given = given_inputs(args)
+  local display
+  local function show()
+    display = display or require("luarium.cli.display").open(context, script)
+  end
+  context.on_api = show -- a script that makes no sandbox has nothing to show
   local close_events = args.events and require("luarium.event").to_file(args.events)
-  local display = require("luarium.cli.display").open(context, script)
-  local info = script_module.new_run(args.script, args.out or "luarium-out")
   local ok, err = pcall(context.task, context, function()
-    display:start()
-    return require("luarium.event").span("run", { script = args.script }, script_module.run, script, given, info)
+    if context.json then
+      show()
+    end
+    return run_script(script, given, args, context)
   end)
-  display:close()
+  if display then
+    display:close()
+  end
   if close_events then
     close_events()
   end
