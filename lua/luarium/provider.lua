@@ -3,7 +3,10 @@
 local check = require "luarium.check"
 local contract = require "luarium.provider.contract"
 local errors = require "luarium.error"
+local native = require "luarium.native"
 local secret = require "luarium.secret"
+
+local await = require("luarium.task").await
 
 local M = {}
 
@@ -185,6 +188,7 @@ function M.register(definition)
 end
 
 --- The names of the adapters that can be loaded: built in, registered, and found in M.path.
+---@async
 ---@return string[]
 function M.names()
   local seen = {}
@@ -194,10 +198,10 @@ function M.names()
   for name in pairs(definitions) do
     seen[name] = true
   end
-  local fs = require("luarium.native").fs
   for _, folder in ipairs(M.path) do
-    for _, file in ipairs(fs and fs.names and fs.names(folder) or {}) do
-      local name = file:match("^([a-z][a-z0-9_]*)%.lua$") or file:match("^luarium_provider_([a-z0-9_]+)%.so$")
+    for _, entry in ipairs(await(native.fs.ls(folder)) or {}) do
+      local name = entry.name:match("^([a-z][a-z0-9_]*)%.lua$")
+        or entry.name:match("^luarium_provider_([a-z0-9_]+)%.so$")
       if name then
         seen[name] = true
       end
