@@ -5,9 +5,9 @@ local errors = require "luarium.error"
 
 local M = {}
 
---- The edit distance of two short words, for "did you mean".
+--- The edit distance of two short words, for "did you mean"; two letters exchanged count as one mistake.
 local function distance(a, b)
-  local previous = {}
+  local previous, before = {}, nil
   for j = 0, #b do
     previous[j] = j
   end
@@ -16,8 +16,11 @@ local function distance(a, b)
     for j = 1, #b do
       local cost = a:byte(i) == b:byte(j) and 0 or 1
       row[j] = math.min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + cost)
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
     end
-    previous = row
+    previous, before = row, previous
   end
   return previous[#b]
 end

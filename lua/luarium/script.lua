@@ -263,6 +263,12 @@ local function convert(row, given)
   return converters[row.type](given.text)
 end
 
+--- Whole numbers as integers, where Lua has them: JSON and "5.0" bring floats.
+local function whole(row, value)
+  local to_integer = row.type == "integer" and rawget(math, "tointeger") -- Lua 5.4 only
+  return to_integer and to_integer(value) or value
+end
+
 local function shown(given)
   local value = given.text or given.value
   if type(value) == "table" then
@@ -295,7 +301,7 @@ function M.inputs(rows, given, path)
         faults[#faults + 1] = ("'%s': expected %s, got %s"):format(name, types[row.type],
           row.type == "secret" and "something else" or shown(given[name]))
       end
-      input[name] = value
+      input[name] = whole(row, value)
     elseif row.default ~= nil then
       input[name] = row.default
     elseif row.required then
@@ -457,8 +463,10 @@ local function inert_environment(folder, hole)
     env[name] = _G[name]
   end
   env._G = env
-  env.os = { getenv = os.getenv, time = os.time, date = os.date, clock = os.clock }
-  env.print = function() end
+  local nothing = { __index = function()
+    return hole
+  end }
+  env.os = setmetatable({ getenv = os.getenv, time = os.time, date = os.date, clock = os.clock }, nothing)
   env.ipairs = function(list)
     return ipairs(list == hole and {} or list)
   end
@@ -474,9 +482,7 @@ local function inert_environment(folder, hole)
     end
     return loaded[name]
   end
-  return setmetatable(env, { __index = function()
-    return hole
-  end })
+  return setmetatable(env, nothing)
 end
 
 --- What a script declares, found without letting it do anything: its top level runs where nothing has an effect.

@@ -41,7 +41,7 @@ local function leave(name, open, context)
   io.stdout:flush()
   if context.json then
     io.stderr:write(require("luarium.json").encode({ error = { kind = "cancelled", message = "stopped by SIG" .. name,
-      name = "SIG" .. name, exit_code = codes[name], left_behind = require("luarium.check").keys(open) } }), "\n")
+      name = "SIG" .. name, exit_code = codes[name], left_behind = table.concat(require("luarium.check").keys(open), " ") } }), "\n")
   else
     io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n", left_behind(open))
   end

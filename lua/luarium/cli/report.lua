@@ -70,6 +70,9 @@ M.clean = clean
 ---@return integer
 function M.failure(value, context)
   local err = errors.from(value)
+  if err.name == "EPIPE" and context.writes_through then
+    return 141 -- whoever read our output went away, as `head` does: no news
+  end
   local code = context.signal_code or M.code(err, context)
   local trace = context.verbose and err.trace and err:trace()
   if trace then

@@ -108,7 +108,7 @@ return {
       local skipped = result.skipped or {}
       if context.json then
         context:print_json({ files = result.files, bytes = result.bytes,
-          skipped = require("luarium.json").array(skipped) })
+          skipped = context:list(skipped) })
       else
         context:note("copied %d file%s, %s", result.files, result.files == 1 and "" or "s", format.size(result.bytes))
         for _, item in ipairs(skipped) do

@@ -73,8 +73,7 @@ return {
         end
       end
       if context.json then
-        local json = require "luarium.json"
-        context:print_json({ destroyed = json.array(gone), failed = json.array(failed) })
+        context:print_json({ destroyed = context:list(gone), failed = context:list(failed) })
       end
       if #failed > 0 then
         errors.raise("io", ("%d of %d could not be destroyed; %s: %s"):format(#failed, #records, failed[1].id,

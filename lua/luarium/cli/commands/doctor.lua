@@ -1,11 +1,6 @@
 --- luarium doctor
 local format = require "luarium.cli.format"
 
-local function as_json(context, results)
-  local json = require "luarium.json"
-  context:print_json({ checks = json.array(results) })
-end
-
 local colors = { ok = "32", warn = "33", fail = "31" }
 
 return {
@@ -20,7 +15,7 @@ return {
         failed = failed or result.status == "fail"
       end
       if context.json then
-        as_json(context, results)
+        context:print_json({ checks = results })
         return failed and 1 or 0
       end
       local color = context:has_color() and require("luarium.native").tty.isatty(1)

@@ -85,6 +85,7 @@ return {
         return exit_code(capture(context, box, command, given))
       end
       given.on_stdout, given.on_stderr = writer(1), writer(2)
+      context.writes_through = true
       local result = box:exec(command, given)
       if result.timed_out then
         context:note("luarium: stopped after %g s", args.timeout)

@@ -32,7 +32,7 @@ return {
             external_id = record.external_id, status = status(record), created_at = record.created_at,
             expires_at = record.expires_at, labels = record.labels, cwd = record.cwd }
         end
-        return context:print_json(require("luarium.json").array(list))
+        return context:print_json(context:list(list))
       end
       local rows = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LABELS" } }
       for _, record in ipairs(records) do

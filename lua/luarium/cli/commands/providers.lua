@@ -28,13 +28,12 @@ local function configured(config)
 end
 
 local function as_json(context, provider, found, broken, names)
-  local json = require "luarium.json"
   local list = {}
   for i, definition in ipairs(found) do
     list[i] = { name = definition.name, summary = definition.summary, docs = definition.docs,
-      configured = json.array(names[definition.name] or {}), capabilities = provider.capabilities(definition) }
+      configured = context:list(names[definition.name] or {}), capabilities = provider.capabilities(definition) }
   end
-  context:print_json({ providers = json.array(list), broken = json.array(broken) })
+  context:print_json({ providers = context:list(list), broken = context:list(broken) })
 end
 
 local function matrix(provider, found)

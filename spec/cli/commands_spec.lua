@@ -1,0 +1,274 @@
+local async = require "spec.support.async"
+local json = require "luarium.json"
+local program = require "spec.support.program"
+
+local function within(fn)
+  return async(30, function()
+    program.with(fn)
+  end)
+end
+
+describe("luarium", function()
+  it("explains itself and every command, with an example", within(function(place)
+    local overview = place:ok({})
+    assert.equal(overview, place:ok({ "--help" }))
+    assert.equal(overview, place:ok({ "help" }))
+    for _, name in ipairs(require("luarium.cli").commands) do
+      assert.truthy(overview:find("\n  " .. name .. " ", 1, true), name)
+      local words = { "help" }
+      for word in name:gmatch("%S+") do
+        words[#words + 1] = word
+      end
+      local text = place:ok(words)
+      assert.truthy(text:find("^Usage: luarium " .. name), text)
+      assert.truthy(text:find("\nExample:\n  ", 1, true), name)
+      table.remove(words, 1)
+      words[#words + 1] = "--help"
+      assert.equal(text, place:ok(words))
+    end
+  end))
+
+  it("prints its version", within(function(place)
+    local version = require("luarium.native").version
+    assert.equal(("luarium %s (Lua 5.4)\n"):format(version), place:ok({ "version" }))
+    assert.equal(place:ok({ "version" }), place:ok({ "--version" }))
+    assert.equal(version, json.decode(place:ok({ "--json", "version" })).version)
+  end))
+
+  local wrong = {
+    { { "lss" }, "there is no command 'lss': did you mean 'ls'?" },
+    { { "provider", "nwe" }, "there is no command 'provider nwe': did you mean 'provider new'?" },
+    { { "provider" }, "provider: expected one of new, test" },
+    { { "create", "--nmae", "x" }, "create: unknown option '--nmae': did you mean '--name'?" },
+    { { "create", "--name" }, "create: option --name needs its NAME" },
+    { { "create", "--json=1" }, "create: option --json takes no value" },
+    { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, got 'soon'" },
+    { { "create", "-e", "novalue" }, "create: option -e: expected NAME=VALUE, got 'novalue'" },
+    { { "create", "extra" }, "create: 'extra' is too much" },
+    { { "--color", "blue", "ls" }, "ls: option --color: expected one of auto, always, never, got 'blue'" },
+    { { "exec" }, "exec: BOX is missing" },
+    { { "exec", "box" }, "exec: which command?" },
+    { { "cp", "a", "b" }, "cp: exactly one of the two paths is BOX:PATH" },
+    { { "destroy" }, "destroy: which sandbox?" },
+    { { "destroy", "--all", "x" }, "destroy: either sandboxes or --all" },
+    { { "destroy", "--all", "--yes", "--lable", "a=b" }, "did you mean '--label'?" },
+    { { "--nonsense" }, "unknown option '--nonsense'" },
+  }
+  it("refuses what it does not know, with code 2, one line and a hint", within(function(place)
+    for _, case in ipairs(wrong) do
+      local result = place:run(case[1])
+      assert.equal(2, result.exit_code, table.concat(case[1], " "))
+      assert.equal("", result.stdout)
+      assert.truthy(result.stderr:find("luarium: " .. case[2], 1, true) or result.stderr:find(case[2], 1, true),
+        result.stderr)
+      assert.truthy(result.stderr:find("^luarium: [^\n]+\nhint: [^\n]+\n$"), result.stderr)
+    end
+  end))
+
+  it("tells errors as JSON when asked", within(function(place)
+    local result = place:run({ "--json", "exec", "nobody", "true" })
+    assert.equal(125, result.exit_code)
+    local err = json.decode(result.stderr).error
+    assert.same({ "not_found", "there is no sandbox 'nobody'", 125 }, { err.kind, err.message, err.exit_code })
+    assert.equal(2, json.decode(place:run({ "lss", "--json" }).stderr).error.exit_code)
+  end))
+
+  it("makes, lists, uses and destroys a sandbox", within(function(place)
+    local id = place:ok({ "create", "--name", "demo", "-e", "GREETING=hello there", "-lteam=a b", "-t", "600" })
+    assert.truthy(id:find("^sbx_%w+\n$"), id)
+    id = id:gsub("\n", "")
+    assert.equal("hello there\n", place:ok({ "exec", "demo", "echo $GREETING" }))
+    assert.equal("a  b\n", place:ok({ "exec", id, "--", "echo", "a  b" }))
+    assert.equal("hello there\n", place:ok({ "exec", id:sub(5, 16), "echo $GREETING" }))
+    local list = place:ok({ "ls" })
+    assert.truthy(list:find("^ID +NAME +PROVIDER +STATUS +AGE +LABELS\n" .. id .. " +demo +local +running +%S+ +"
+      .. "team=a b\n$"), list)
+    local row = json.decode(place:ok({ "ls", "--json" }))[1]
+    assert.same({ id, "demo", "local", "running", "a b" }, { row.id, row.name, row.provider, row.status, row.labels.team })
+    assert.equal("[]\n", place:ok({ "ls", "--json", "--label", "team=other" }))
+    place:ok({ "destroy", "demo" })
+    assert.equal(0, place:records())
+    local gone = place:run({ "exec", "demo", "true" })
+    assert.equal(125, gone.exit_code)
+  end))
+
+  it("names the nearest sandbox, and all that an unclear name fits", within(function(place)
+    place:ok({ "create", "-n", "frontend" })
+    local result = place:run({ "exec", "frontned", "true" })
+    assert.truthy(result.stderr:find("there is no sandbox 'frontned': did you mean 'frontend'?", 1, true), result.stderr)
+    place:ok({ "create", "-n", "frontend" })
+    result = place:run({ "exec", "frontend", "true" })
+    assert.equal(125, result.exit_code)
+    assert.truthy(result.stderr:find("frontend fits 2 sandboxes by name: sbx_", 1, true), result.stderr)
+  end))
+
+  it("destroys all only when told twice", within(function(place)
+    for _, name in ipairs({ "a", "b", "c" }) do
+      place:ok({ "create", "-n", name, "-l", "keep=" .. (name == "c" and "yes" or "no") })
+    end
+    local result = place:run({ "destroy", "--all" })
+    assert.equal(2, result.exit_code)
+    assert.truthy(result.stderr:find("add --yes", 1, true), result.stderr)
+    assert.equal(3, place:records())
+    local report = json.decode(place:ok({ "destroy", "--all", "--yes", "--label", "keep=no", "--json" }))
+    assert.same({ 2, 0 }, { #report.destroyed, #report.failed })
+    assert.equal(1, place:records())
+  end))
+
+  it("keeps the state where it is told", within(function(place)
+    place:ok({ "--state-dir", place.dir .. "/elsewhere", "create" })
+    assert.equal(0, place:records())
+    assert.truthy(place:ok({ "ls", "--state-dir=" .. place.dir .. "/elsewhere" }):find("sbx_"))
+    place:ok({ "destroy", "--all", "-y", "--state-dir", place.dir .. "/elsewhere" })
+  end))
+
+  it("reads the configuration file, and chooses the provider by option, variable, file", within(function(place)
+    place:write("luarium.lua", "luarium.configure { default = 'mine', providers = { mine = { 'local' } } }")
+    assert.equal("mine", json.decode(place:ok({ "create", "--json" })).provider)
+    place.env.LUARIUM_PROVIDER = "local"
+    assert.equal("local", json.decode(place:ok({ "create", "--json" })).provider)
+    assert.equal("mine", json.decode(place:ok({ "--provider", "mine", "create", "--json" })).provider)
+    place:write("broken.lua", "return {\n providers = 3 = }")
+    local result = place:run({ "--config", "broken.lua", "create" })
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stderr:find("broken.lua:2:", 1, true), result.stderr)
+    result = place:run({ "create", "--provider", "locl" })
+    assert.truthy(result.stderr:find("did you mean 'local'?", 1, true), result.stderr)
+  end))
+
+  it("shows what providers can do", within(function(place)
+    local text = place:ok({ "providers" })
+    assert.truthy(text:find("\nexec +native +native\n"), text)
+    assert.truthy(text:find("\nread_file +emulated +native\n"), text)
+    assert.truthy(text:find("\nsnapshot +%- +%-\n"), text)
+    local list = json.decode(place:ok({ "providers", "--json" })).providers
+    assert.equal("unsupported", list[1].capabilities.fork)
+  end))
+
+  it("looks for what stands in the way", within(function(place)
+    local checks = {}
+    local result = place:run({ "doctor", "--json" })
+    for _, check in ipairs(json.decode(result.stdout).checks) do
+      checks[check.name] = check
+    end
+    for _, name in ipairs({ "kernel", "libraries", "clock", "files", "git", "bubblewrap", "config", "providers",
+      "state", "disk", "sandboxes" }) do
+      assert.truthy(checks[name] and checks[name].message, name)
+    end
+    assert.equal("ok", checks.state.status)
+    place:write("luarium.lua", "return 3")
+    place.env.LUARIUM_STATE_DIR = "/proc/nowhere"
+    result = place:run({ "doctor" })
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stdout:find("\nfail  config +luarium.lua: expected"), result.stdout)
+    assert.truthy(result.stdout:find("\nfail  state .-\n +%-> choose another folder"), result.stdout)
+  end))
+end)
+
+describe("luarium exec", function()
+  local function with_box(fn)
+    return within(function(place)
+      place:ok({ "create", "-n", "box" })
+      fn(place)
+    end)
+  end
+
+  it("passes exit codes, signals and timeouts on", with_box(function(place)
+    assert.equal(7, place:run({ "exec", "box", "exit 7" }).exit_code)
+    assert.equal(137, place:run({ "exec", "box", "kill -9 $$" }).exit_code)
+    assert.equal(143, place:run({ "exec", "box", "kill -TERM $$" }).exit_code)
+    assert.equal(127, place:run({ "exec", "box", "--", "no-such-program" }).exit_code)
+    local result = place:run({ "exec", "-t", "0.3", "box", "echo begun; sleep 60" })
+    assert.same({ 124, "begun\n" }, { result.exit_code, result.stdout })
+    assert.truthy(result.duration < 5)
+  end))
+
+  it("keeps the streams apart, with options before and after the sandbox", with_box(function(place)
+    local result = place:run({ "exec", "-e", "A=1", "box", "-e", "B=2", "--cwd", "..", "echo $A$B; pwd >&2" })
+    assert.equal("12\n", result.stdout)
+    assert.truthy(result.stderr:find("/local/sbx_%w+\n$"), result.stderr)
+    assert.equal("--json -v\n", place:ok({ "exec", "box", "echo", "--json", "-v" }))
+  end))
+
+  it("passes output on while the command runs", with_box(function(place)
+    local process = place:spawn({ "exec", "box", "echo first; read line; echo got $line" })
+    program.read_until(process, "first\n") -- it waits for us now
+    require("luarium.task").await(process:write("an answer\n"))
+    assert.equal("got an answer\n", program.read_all(process))
+    process:close()
+  end))
+
+  it("reads standard input from a pipe, a file, a closed one, and not before it has to", with_box(function(place)
+    local bytes = ("some bytes\0\n"):rep(300000)
+    assert.equal(bytes, place:ok({ "exec", "box", "cat" }, { stdin = bytes }))
+    assert.equal("text of a file", place:ok({ "exec", "box", "cat" }, { stdin_file = place:write("in", "text of a file") }))
+    assert.equal("", place:ok({ "exec", "box", "cat" }))
+    local process = place:spawn({ "exec", "box", "echo done" }) -- its stdin stays open and empty
+    program.read_until(process, "done\n")
+    assert.equal(0, require("luarium.task").await(process:wait()).exit_code)
+    process:close()
+  end))
+
+  it("ends the command when nobody reads its output", with_box(function(place)
+    local shell = { "sh", "-c", '"$0" exec box yes | head -n 1', place.program }
+    local result = assert(require("luarium.task").await(require("luarium.native").process.run(
+      place:options({}, { argv = shell, timeout = 10 }))))
+    assert.same({ "y\n", false, "" }, { result.stdout, result.timed_out, result.stderr })
+  end))
+
+  it("gives everything as one object with --json", with_box(function(place)
+    local result = place:run({ "exec", "--json", "box", "echo out; echo err >&2; exit 3" })
+    assert.equal(3, result.exit_code)
+    local object = json.decode(result.stdout)
+    assert.same({ 3, "out\n", "err\n", false }, { object.exit_code, object.stdout, object.stderr, object.timed_out })
+  end))
+end)
+
+describe("luarium cp", function()
+  it("copies files and trees both ways, as cp -r does", within(function(place)
+    place:ok({ "create", "-n", "box" })
+    place:write("src/a.txt", "one")
+    place:write("src/deep/b c.txt", "two")
+    place:ok({ "cp", "src", "box:app" })
+    assert.equal("two", place:ok({ "exec", "box", "cat 'app/deep/b c.txt'" }))
+    place:ok({ "cp", "src", "box:app" }) -- it exists now: into it
+    assert.equal("one", place:ok({ "exec", "box", "cat app/src/a.txt" }))
+    place:ok({ "cp", "src/.", "box:app" }) -- the contents
+    place:ok({ "cp", "src/a.txt", "box:app/deep/" })
+    assert.equal("one", place:ok({ "exec", "box", "cat app/deep/a.txt" }))
+    place:ok({ "cp", "box:app/deep", "back" })
+    assert.equal("two", place:read("back/b c.txt"))
+    place:ok({ "cp", "box:app/a.txt", "." })
+    assert.equal("one", place:read("a.txt"))
+    place:ok({ "cp", "-x", "*.txt", "src", "box:bare" })
+    assert.equal("bare\nbare/deep\n", place:ok({ "exec", "box", "find bare | sort" }))
+    local result = place:run({ "cp", "nowhere", "box:x" })
+    assert.same({ 1, true }, { result.exit_code, result.stderr:find("cp: there is no nowhere", 1, true) ~= nil })
+    assert.equal(2, json.decode(place:ok({ "cp", "--json", "src", "box:again" })).files)
+  end))
+end)
+
+describe("luarium provider new", function()
+  it("writes an adapter that passes its own spec and the conformance suite", async(60, function()
+    program.with(function(place)
+      assert.equal("providers/acme.lua\nspec/providers/acme_spec.lua\n", place:ok({ "provider", "new", "acme" }))
+      local again = place:run({ "provider", "new", "acme" })
+      assert.same({ 1, true }, { again.exit_code, again.stderr:find("exists already", 1, true) ~= nil })
+      assert.equal(2, place:run({ "provider", "new", "Acme!" }).exit_code)
+      assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +local\n"))
+      local function here(list)
+        local root = assert(require("luarium.task").await(require("luarium.native").fs.realpath(".")))
+        return (list:gsub("[^;]+", function(path)
+          return path:sub(1, 1) == "/" and path or root .. "/" .. path
+        end))
+      end
+      place.env.LUA_PATH, place.env.LUA_CPATH = here(package.path), here(package.cpath)
+      local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+      local result = place:run({}, { argv = { lua, "/usr/bin/busted", "spec/providers/acme_spec.lua" } })
+      assert.equal(0, result.exit_code, result.stdout .. result.stderr)
+      local text = place:ok({ "provider", "test", "acme", "--filter", "^exec:" })
+      assert.truthy(text:find("\n%d+ passed, 0 failed, 0 skipped\n$"), text)
+      assert.equal(2, place:run({ "provider", "test", "acme", "--filter", "no such check" }).exit_code)
+    end)
+  end))
+end)
