@@ -1,0 +1,426 @@
+--- The HTTP client: requests, streams and raw connections with plain options. A status is never turned into an
+--- error here; that is for whoever knows what the server means by it.
+local check = require "luarium.check"
+local errors = require "luarium.error"
+local json = require "luarium.json"
+local native = require "luarium.native"
+local secret = require "luarium.secret"
+local task = require "luarium.task"
+
+local await = task.await
+local http = native.http
+
+local M = {}
+
+--- Seconds that a whole request may take when nothing else is said. A stream has no such limit.
+M.default_timeout = 60
+
+---@class luarium.http.Options
+---@field url string https://host/path; plain http is refused except on loopback, a unix socket or with allow_plain
+---@field method string? default GET, or POST when there is a body
+---@field headers table<string, string|number|luarium.Secret>? secrets never follow a redirect to another origin
+---@field secret_headers string[]? further names of such headers; Authorization and Cookie always are
+---@field query table<string, string|number|boolean|list>? appended to the url, encoded, sorted by name
+---@field body string|true? bytes; true (open only): written later with stream:write
+---@field body_file string? path of a regular file to send, read as it goes
+---@field body_offset integer? where in the file to begin
+---@field body_size integer? how much of the file, or the announced size of a body written later (else chunked)
+---@field json any? a value to send as JSON
+---@field timeout number? seconds for the whole exchange; request: default 60, 0 for none; open: default none
+---@field connect_timeout number? seconds until connected, default 10
+---@field idle_timeout number? seconds without a single byte, while the other side could send one
+---@field max_body integer? bytes; request: default 16 MiB; open: default 0, which is no limit
+---@field max_header integer? bytes of the response's head, default 256 KiB
+---@field follow integer? redirects to follow, default 0
+---@field version "auto"|"1.1"|"2"|"h2c"|nil auto and 2: HTTP/2 when a TLS server offers it; h2c: without TLS
+---@field ca_file string? certificate authorities (PEM) instead of the system's
+---@field ca_path string? folder of them
+---@field cert string? client certificate (PEM)
+---@field key string? its key (PEM)
+---@field key_password string|luarium.Secret|nil
+---@field verify boolean? false: accept any certificate
+---@field unix_socket string? path to connect to; the host of the url is then only a name
+---@field proxy string? instead of http_proxy and https_proxy; loopback and unix sockets never use one
+---@field allow_plain boolean?
+---@field decompress boolean? ask for and decode gzip and deflate; max_body counts decoded bytes
+---@field raw_chunks boolean? leave HTTP/1.1 chunk framing in the body
+---@field own_connection boolean? neither share nor keep a connection
+
+local template = {
+  url = { type = "text", required = true },
+  method = "text",
+  headers = "map|list",
+  secret_headers = "strings",
+  query = "table",
+  body = "string",
+  body_file = "text",
+  body_offset = "size",
+  body_size = "size",
+  json = "any",
+  timeout = "seconds",
+  connect_timeout = "seconds",
+  idle_timeout = "seconds",
+  max_body = "size",
+  max_header = "size",
+  follow = "size",
+  version = { type = "text", one_of = { "auto", "1.1", "2", "h2c" } },
+  ca_file = "text",
+  ca_path = "text",
+  cert = "text",
+  key = "text",
+  key_password = "secret",
+  verify = "boolean",
+  unix_socket = "text",
+  proxy = "secret",
+  allow_plain = "boolean",
+  decompress = "boolean",
+  raw_chunks = "boolean",
+  own_connection = "boolean",
+}
+
+local stream_template = setmetatable({ body = "string|boolean" }, { __index = template })
+for name, row in pairs(template) do
+  stream_template[name] = rawget(stream_template, name) or row
+end
+
+-- The names that are handed on as they are, with the Lua type that needs no closer look. What does not fit takes
+-- the slow way through check.options, which also knows how to complain.
+local plain = {}
+for name, row in pairs(template) do
+  local kind = type(row) == "table" and row.type or row
+  plain[name] = ({ text = "string", string = "string", boolean = "boolean" })[kind]
+end
+plain.version = nil
+
+-- ---- building a request ----
+
+local function encode(text)
+  return (text:gsub("[^%w%-%._~]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
+local function scalar(name, value)
+  local kind = type(value)
+  if kind == "number" and value == math.floor(value) and value > -2 ^ 53 and value < 2 ^ 53 then
+    return ("%.0f"):format(value)
+  elseif kind == "string" or kind == "number" or kind == "boolean" then
+    return tostring(value)
+  end
+  errors.raise("invalid", ("http: query '%s': expected text, a number, a boolean or a list of them, got %s"):format(
+    name, kind))
+end
+
+--- The text after the question mark, names in order; a list repeats its name.
+---@param query table<string, string|number|boolean|list>
+---@return string
+function M.encode_query(query)
+  local parts = {}
+  for _, name in ipairs(check.keys(query)) do
+    local value = query[name]
+    for _, item in ipairs(type(value) == "table" and value or { value }) do
+      parts[#parts + 1] = encode(name) .. "=" .. encode(scalar(name, item))
+    end
+  end
+  return table.concat(parts, "&")
+end
+
+--- Percent-encodes one segment of a path or one value.
+---@param text string
+---@return string
+function M.escape(text)
+  return encode(text)
+end
+
+local function with_query(url, query)
+  local text = M.encode_query(query)
+  if text == "" then
+    return url
+  end
+  local base, fragment = url:match("^([^#]*)(.*)$")
+  return base .. (base:find("?", 1, true) and "&" or "?") .. text .. fragment
+end
+
+local function has_header(headers, wanted)
+  for _, header in ipairs(headers) do
+    if header[1]:lower() == wanted then
+      return true
+    end
+  end
+  return false
+end
+
+--- Headers as the native wants them, and the names of those whose values are secrets.
+local function build_headers(options)
+  local headers, private = {}, {}
+  for _, name in ipairs(options.secret_headers or {}) do
+    private[#private + 1] = name
+  end
+  local function add(name, value)
+    if secret.is(value) then
+      private[#private + 1] = name
+      value = secret.reveal(value)
+    end
+    headers[#headers + 1] = { name, type(value) == "string" and value or scalar(name, value) }
+  end
+  local given = options.headers or {}
+  if given[1] then
+    for _, pair in ipairs(given) do
+      add(pair[1], pair[2])
+    end
+  else
+    for name, value in pairs(given) do
+      add(name, value)
+    end
+  end
+  return headers, private
+end
+
+--- The options of the native; nil and an error when the value for `json` cannot be written.
+local function build(options)
+  local built = {}
+  for name, value in pairs(options) do
+    built[name] = value
+  end
+  built.json, built.query = nil, nil
+  built.key_password, built.proxy = secret.reveal(options.key_password), secret.reveal(options.proxy)
+  if options.query then
+    built.url = with_query(options.url, options.query)
+  end
+  if options.headers or options.secret_headers or options.json ~= nil then
+    built.headers, built.secret_headers = build_headers(options)
+  end
+  if options.json ~= nil then
+    local text, err = json.encode(options.json)
+    if not text then
+      return nil, err
+    end
+    built.body = text
+    if not has_header(built.headers, "content-type") then
+      built.headers[#built.headers + 1] = { "Content-Type", "application/json" }
+    end
+  end
+  if not built.method and (built.body or built.body_file) then
+    built.method = "POST"
+  end
+  return built
+end
+
+local function is_plain(options)
+  if type(options) ~= "table" or not options.url then
+    return false
+  end
+  for name, value in pairs(options) do
+    if plain[name] ~= type(value) then
+      return false
+    end
+  end
+  return true
+end
+
+local function check_options(options, rows, where)
+  if not is_plain(options) then
+    check.options(options, rows, where)
+  end
+  local bodies = (options.body ~= nil and 1 or 0) + (options.body_file and 1 or 0) + (options.json ~= nil and 1 or 0)
+  if bodies > 1 then
+    errors.raise("invalid", where .. ": expected one of body, body_file and json, got more")
+  end
+end
+
+-- ---- responses ----
+
+---@class luarium.http.Response
+---@field status integer
+---@field headers table<string, string> lower case names; repeated ones joined by ", "
+---@field headers_list string[][] {name, value} as they came
+---@field body string
+---@field version "1.0"|"1.1"|"2"
+---@field url string where it came from in the end
+---@field reused boolean whether a kept connection was used
+---@field timing {dns: number, connect: number, tls: number, first_byte: number, total: number} seconds
+local Response = {}
+local response_mt = { __index = Response, __name = "luarium.http.Response" }
+
+--- The body as a value.
+---@return any value
+---@return luarium.Error? err `protocol` when it is no JSON
+function Response:json()
+  return json.decode(self.body)
+end
+
+--- Sends a request and waits for all of the response.
+---@async
+---@param options luarium.http.Options
+---@return luarium.http.Response? response whatever its status
+---@return luarium.Error? err unavailable, timeout, protocol, invalid ...; raises `invalid` for wrong options
+function M.request(options)
+  check_options(options, template, "http.request")
+  local built, build_err = build(options)
+  if not built then
+    return nil, build_err
+  end
+  built.timeout = built.timeout or M.default_timeout
+  local response, err = await(http.request(built))
+  if not response then
+    return nil, err
+  end
+  return setmetatable(response, response_mt)
+end
+
+-- ---- streams ----
+
+---@class luarium.http.Stream
+---@field status integer? these five are there once the head of the response is
+---@field headers table<string, string>?
+---@field headers_list string[][]?
+---@field version string?
+---@field url string?
+local Stream = {}
+local stream_mt = { __index = Stream, __name = "luarium.http.Stream" }
+
+--- Waits for the head of the response.
+---@async
+---@return luarium.http.Stream? self with status, headers, headers_list, version and url
+---@return luarium.Error? err
+function Stream:response()
+  if self.status then
+    return self
+  end
+  local head, err = await(self.native:response())
+  if not head then
+    return nil, err
+  end
+  for name, value in pairs(head) do
+    self[name] = value
+  end
+  return self
+end
+
+--- The next bytes of the body.
+---@async
+---@param max integer? default 65536
+---@return string? bytes nil at the end
+---@return luarium.Error? err
+function Stream:read(max)
+  return await(self.native:read(max))
+end
+
+--- Sends a part of the body; returns when it is on its way, so that a slow server slows the writer.
+---@async
+---@param bytes string
+---@return boolean? ok
+---@return luarium.Error? err
+function Stream:write(bytes)
+  return await(self.native:write(bytes))
+end
+
+--- Says that the body is complete.
+---@return boolean? ok
+---@return luarium.Error? err
+function Stream:finish_write()
+  return self.native:finish_write()
+end
+
+--- What came after the body (gRPC puts its status there).
+---@return table<string, string>
+---@return string[][] list
+function Stream:trailers()
+  return self.native:trailers()
+end
+
+--- Aborts what is not finished. Idempotent.
+function Stream:close()
+  self.native:close()
+end
+
+stream_mt.__close = Stream.close
+
+--- Sends a request and gives its response as a stream. Without a body that is written later (`body = true`) it
+--- waits for the head of the response; with one it returns at once, and stream:response() waits.
+---@async
+---@param options luarium.http.Options
+---@return luarium.http.Stream? stream close it
+---@return luarium.Error? err
+function M.open(options)
+  check_options(options, stream_template, "http.open")
+  local built, build_err = build(options)
+  if not built then
+    return nil, build_err
+  end
+  local handle, open_err = http.open(built)
+  if not handle then
+    return nil, open_err
+  end
+  local stream = setmetatable({ native = handle }, stream_mt)
+  if built.body == true then
+    return stream
+  end
+  local ok, opened, err = pcall(stream.response, stream)
+  if ok and opened then
+    return stream
+  end
+  stream:close()
+  if not ok then
+    error(opened, 0)
+  end
+  return nil, err
+end
+
+-- ---- raw connections ----
+
+---@class luarium.http.Connection
+local Connection = {}
+local connection_mt = { __index = Connection, __name = "luarium.http.Connection" }
+
+--- The next bytes.
+---@async
+---@param max integer? default 65536
+---@return string? bytes nil when the other side has closed
+---@return luarium.Error? err
+function Connection:read(max)
+  return await(self.native:read(max))
+end
+
+--- Sends all of the bytes.
+---@async
+---@param bytes string
+---@return boolean? ok
+---@return luarium.Error? err
+function Connection:write(bytes)
+  return await(self.native:write(bytes))
+end
+
+--- Closes our direction only; `unsupported` over TLS.
+---@return boolean? ok
+---@return luarium.Error? err
+function Connection:finish_write()
+  return self.native:finish_write()
+end
+
+--- Closes it. Idempotent.
+function Connection:close()
+  self.native:close()
+end
+
+connection_mt.__close = Connection.close
+
+--- Connects to the host of the url (or the unix socket) and hands over the bytes: TLS for https, nothing sent.
+---@async
+---@param options luarium.http.Options url and what concerns the connection
+---@return luarium.http.Connection? connection close it
+---@return luarium.Error? err
+function M.connect(options)
+  check_options(options, template, "http.connect")
+  local built, build_err = build(options)
+  if not built then
+    return nil, build_err
+  end
+  local handle, err = await(http.connect(built))
+  if not handle then
+    return nil, err
+  end
+  return setmetatable({ native = handle }, connection_mt)
+end
+
+return M

@@ -1,0 +1,57 @@
+/* libcurl on the engine's loop: one multi handle, its sockets as uv_poll, its clock as uv_timer, a
+ * pool of easy handles. It knows transfers, not requests. */
+#ifndef LUM_HTTPC_H
+#define LUM_HTTPC_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+
+#include "engine.h"
+
+struct lum_httpc;
+
+struct lum_transfer {
+  struct lum_httpc *client;
+  CURL *easy; /* NULL when not begun */
+  struct lum_transfer *prev, *next;
+  /* Called once per start, outside of curl's callbacks, when curl has ended it. The transfer is
+   * still attached: it calls lum_transfer_end itself. Also called with CURLE_ABORTED_BY_CALLBACK
+   * when the engine goes. */
+  void (*done)(struct lum_transfer *transfer, CURLcode code);
+  bool added;
+  bool reusable; /* the owner set nothing on the easy handle that the next one does not set again */
+  bool prepared; /* the handle comes from one that was reusable: only such options need to be set */
+  char detail[CURL_ERROR_SIZE];
+};
+
+/* Something else that must go when the engine goes. */
+struct lum_httpc_guest {
+  struct lum_httpc_guest *prev, *next;
+  void (*drop)(struct lum_httpc_guest *guest); /* must call lum_httpc_leave */
+};
+
+/* The engine's client, made at first use. NULL with err filled on failure. */
+struct lum_httpc *lum_httpc_get(struct lum_engine *eng, struct lum_err *err);
+
+/* A client that shares nothing with others, for connections that are handed out raw: curl's
+ * housekeeping closes idle connections of a shared cache, those included. */
+struct lum_httpc *lum_httpc_new(struct lum_engine *eng, struct lum_err *err);
+void lum_httpc_free(struct lum_httpc *client);
+
+void lum_httpc_join(struct lum_httpc *client, struct lum_httpc_guest *guest);
+void lum_httpc_leave(struct lum_httpc_guest *guest);
+
+/* Takes an easy handle with the common options set; clean unless `prepared` says otherwise. */
+bool lum_transfer_begin(struct lum_transfer *transfer, struct lum_httpc *client,
+                        struct lum_err *err);
+
+/* Resets the options of a prepared handle to the common ones. */
+void lum_transfer_clean(struct lum_transfer *transfer);
+
+/* Hands it to curl; the options are set by then. */
+bool lum_transfer_start(struct lum_transfer *transfer, struct lum_err *err);
+
+/* Takes it back from curl, at any state. Idempotent. Never call it inside a callback of curl. */
+void lum_transfer_end(struct lum_transfer *transfer);
+
+#endif
