@@ -102,6 +102,14 @@ line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; tou
     assert.error_matches(function() fs.copy("a", "b", { links = "no" }) end, "refuse_outside")
   end))
 
+  it("leaves out what is excluded", async(function()
+    sh(("cd %s; mkdir -p t/a/.git t/b; : > t/a/.git/x; : > t/a/f.o; : > t/a/f.c; : > t/b/f.c; : > t/f.c"):format(dir))
+    assert(copy("t", "u", { exclude = { ".git", "*.o", "b/*" } }))
+    assert.equal("./a ./a/f.c ./b ./f.c",
+      sh(("cd %s/u; echo $(find . -mindepth 1 | LC_ALL=C sort)"):format(dir)))
+    assert.error_matches(function() fs.copy("a", "b", { exclude = "x" }) end, "exclude")
+  end))
+
   it("skips what is no file, folder or link", async(function()
     sh(("cd %s; mkdir t; mkfifo t/p; i=0; while [ $i -lt 150 ]; do mkfifo t/q$i; i=$((i+1)); done"):format(dir))
     local result = assert(copy("t", "u"))
@@ -175,10 +183,12 @@ line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; tou
         print(await(native.fs.copy("t", "v")).files, (await(native.fs.remove("v", { recursive = true }))))
         os.execute("chmod 0 t/a/b")
         print((await(native.fs.remove("t", { recursive = true }))))
+        os.execute("mkdir -p w/$(seq -s/ 200); chmod 400 $(find w | tail -n 1)")
+        print(await(native.fs.copy("w", "x")).dirs, (await(native.fs.remove("x", { recursive = true }))))
 LUA
       ]]):format(dir, dir, dir, dir))
-    local out = sh(("cd %s/u; LUA_CPATH=%s setpriv --reuid 65534 --clear-groups %s run.lua"):format(dir,
+    local out = sh(("cd %s/u; ulimit -n 180; LUA_CPATH=%s setpriv --reuid 65534 --clear-groups %s run.lua"):format(dir,
       scratch.quote(package.cpath), rawget(_G, "jit") and "luajit" or "lua5.4"))
-    assert.equal("EACCES\n1\t4\n4", out)
+    assert.equal("EACCES\n1\t4\n4\n201\t201", out)
   end))
 end)

@@ -3,7 +3,6 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,17 +69,6 @@ static bool fail_at(struct lum_pack *pack, int errnum, const char *name) {
 }
 
 /* ---- entries ---- */
-
-static bool excluded(const struct lum_pack *pack, const char *name) {
-  const char *slash = strrchr(name, '/');
-  for (size_t i = 0; i < pack->exclude_count; i++) {
-    const char *glob = pack->exclude[i];
-    bool whole = strchr(glob, '/') != NULL;
-    if (fnmatch(glob, whole || !slash ? name : slash + 1, whole ? FNM_PATHNAME : 0) == 0)
-      return true;
-  }
-  return false;
-}
 
 static bool put_header(struct lum_pack *pack, const struct stat *st, const char *target) {
   struct archive_entry *entry = archive_entry_clear(pack->entry);
@@ -172,7 +160,7 @@ static bool set_name(struct lum_pack *pack, const char *path) {
  * entered. */
 static bool put_entry(struct lum_pack *pack, int at, const char *name, bool must) {
   struct stat st;
-  if (excluded(pack, pack->name))
+  if (lum_fs_excluded(pack->exclude, pack->exclude_count, pack->name))
     return true;
   if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
     return (errno == ENOENT && !must) || fail_at(pack, errno, pack->name);
@@ -279,12 +267,6 @@ static bool advance(struct lum_pack *pack) {
 
 /* ---- the object ---- */
 
-static void free_list(char **list, size_t count) {
-  for (size_t i = 0; list && i < count; i++)
-    free(list[i]);
-  free(list);
-}
-
 static void close_files(struct lum_pack *pack) {
   lum_walk_close(&pack->walk);
   if (pack->fd >= 0)
@@ -313,8 +295,8 @@ void lum_pack_unref(struct lum_pack *pack) {
   if (--pack->refs > 0)
     return;
   close_files(pack);
-  free_list(pack->paths, pack->path_count);
-  free_list(pack->exclude, pack->exclude_count);
+  lum_fs_free_list(pack->paths, pack->path_count);
+  lum_fs_free_list(pack->exclude, pack->exclude_count);
   free(pack->root);
   free(pack->prefix);
   free(pack->name);
@@ -331,18 +313,6 @@ bool lum_pack_closed(const struct lum_pack *pack) {
 
 const struct lum_pack_stats *lum_pack_stats(const struct lum_pack *pack) {
   return &pack->stats;
-}
-
-static char **copy_list(const char *const *list, size_t count) {
-  char **copy = calloc(count + 1, sizeof *copy);
-  for (size_t i = 0; copy && i < count; i++) {
-    copy[i] = strdup(list[i]);
-    if (!copy[i]) {
-      free_list(copy, i);
-      return NULL;
-    }
-  }
-  return copy;
 }
 
 static bool open_writer(struct lum_pack *pack, const struct lum_pack_opts *opts) {
@@ -397,9 +367,9 @@ struct lum_pack *lum_pack_new(struct lum_engine *eng, const struct lum_pack_opts
   pack->all = opts->paths == NULL;
   pack->owner = opts->owner;
   pack->root = strdup(opts->root);
-  pack->paths = copy_list(opts->paths, opts->path_count);
+  pack->paths = lum_fs_copy_list(opts->paths, opts->path_count);
   pack->path_count = pack->paths ? opts->path_count : 0;
-  pack->exclude = copy_list(opts->exclude, opts->exclude_count);
+  pack->exclude = lum_fs_copy_list(opts->exclude, opts->exclude_count);
   pack->exclude_count = pack->exclude ? opts->exclude_count : 0;
   pack->writer = archive_write_new();
   pack->entry = archive_entry_new();

@@ -188,8 +188,8 @@ static bool copy_entry(struct copier *c, const struct place *p) {
 static bool leave_dir(struct copier *c) {
   struct lum_walk_dir *dst = lum_walk_top(&c->dst);
   struct stat st;
-  int rc = lum_walk_hold_parent(&c->dst);
-  if (rc == 0 && dst->mark) {
+  int rc = 0;
+  if (dst->mark) {
     if (fstat(lum_walk_top(&c->src)->fd, &st) != 0 || fchmod(dst->fd, st.st_mode & 0777) != 0) {
       rc = errno;
     } else {

@@ -267,7 +267,8 @@ void lum_fs_run_move(struct lum_work *work) {
   if (rename(job->args.path, to) == 0)
     return;
   if (errno == ENOTDIR && lstat(to, &st) == 0) {
-    lum_err_set(&work->result_err, LUM_CONFLICT, "move to %s: a file is there, what is moved is a folder",
+    lum_err_set(&work->result_err, LUM_CONFLICT,
+                "move to %s: a file is there, what is moved is a folder",
                 lum_fs_show(shown_to, to));
     return;
   }

@@ -72,7 +72,7 @@ static int read_names(DIR *dir, size_t max, struct names *names) {
 }
 
 int lum_walk_list(int fd, size_t max, char **text, size_t **index, size_t *count) {
-  int copy = openat(fd, ".", DIR_FLAGS); /* its own position, so that it can be read again */
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* opening "." anew would take the right to search */
   DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
   if (!dir) {
     int rc = errno;
@@ -81,6 +81,7 @@ int lum_walk_list(int fd, size_t max, char **text, size_t **index, size_t *count
     return rc;
   }
   struct names names = {0};
+  rewinddir(dir); /* both descriptors share a position */
   int rc = read_names(dir, max, &names);
   closedir(dir);
   if (rc != 0) {
@@ -228,19 +229,13 @@ static int reopen_parent(struct lum_walk_dir *child, struct lum_walk_dir *parent
   return 0;
 }
 
-int lum_walk_hold_parent(struct lum_walk *walk) {
-  if (walk->depth < 2)
-    return 0;
-  struct lum_walk_dir *parent = &walk->dirs[walk->depth - 2];
-  return parent->fd < 0 ? reopen_parent(lum_walk_top(walk), parent) : 0;
-}
-
 int lum_walk_leave(struct lum_walk *walk) {
   if (walk->depth > 1) {
-    int rc = lum_walk_hold_parent(walk);
+    struct lum_walk_dir *parent = &walk->dirs[walk->depth - 2];
+    int rc = parent->fd < 0 ? reopen_parent(lum_walk_top(walk), parent) : 0;
     if (rc != 0)
       return rc;
-    walk->path_len = walk->dirs[walk->depth - 2].path_len;
+    walk->path_len = parent->path_len;
     walk->path[walk->path_len] = '\0';
   }
   drop_top(walk);

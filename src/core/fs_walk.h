@@ -35,10 +35,6 @@ int lum_walk_open(struct lum_walk *walk, int at, const char *path, bool follow);
 
 int lum_walk_enter(struct lum_walk *walk, const char *name);
 
-/* Makes sure that the parent can be returned to, so that the rights of the folder on top may then
- * be taken away. */
-int lum_walk_hold_parent(struct lum_walk *walk);
-
 /* Back to the parent of the folder on top; at the root this ends the walk (depth 0). */
 int lum_walk_leave(struct lum_walk *walk);
 
