@@ -185,8 +185,10 @@ local final = { auth = true, not_found = true, unavailable = true, timeout = tru
   rate_limited = true }
 
 local function via_mirror(job, way)
-  local found, err = mirror.ensure(job.address, job.credentials, { timeout = remaining(job) })
-  if not found then
+  local ok, found, err = pcall(mirror.ensure, job.address, job.credentials, { timeout = remaining(job) })
+  if not ok then
+    error(found == task.cancel_reason() and found or errors.from(found):wrap("git.clone"), 0)
+  elseif not found then
     if final[err.kind] or job.options.mirror and err.name ~= "NO_MIRROR" then
       error(err:wrap("git.clone"), 0)
     end
@@ -194,7 +196,7 @@ local function via_mirror(job, way)
   end
   job.mirror = found
   local branch = job.options.branch
-  local ok, head
+  local head
   if way == "disk" then
     ok, head = pcall(attempt, job, found.path)
     if not ok and head.from_mirror and job.options.mirror then

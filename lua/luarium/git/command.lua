@@ -74,8 +74,7 @@ end
 function M.config(credentials, hooks)
   local list = { "protocol.ext.allow=never" }
   if credentials then
-    list[#list + 1] = "credential.helper="
-    list[#list + 1] = ("credential.%s.helper="):format(credentials.origin)
+    list[#list + 1] = "credential.helper=" -- forgets those that are configured, also for one address only
     list[#list + 1] = ("credential.%s.helper=%s"):format(credentials.origin, HELPER)
     if not hooks then
       list[#list + 1] = "core.hooksPath=/dev/null"

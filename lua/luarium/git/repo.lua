@@ -430,7 +430,7 @@ function Repo:bundle(options)
     end
   end
   local ok, result = pcall(function()
-    run.git(box, self.path, "git.bundle", extend({ "bundle", "create", "--quiet", path }, arguments),
+    run.git(box, self.path, "git.bundle", extend({ "bundle", "create", path }, arguments),
       { timeout = options.timeout })
     if options.local_path then
       box:download(path, options.local_path)
