@@ -78,6 +78,8 @@ static double run_to_first_byte(char **argv) {
 }
 
 static void make_resident(size_t mib) {
+  if (mib == 0)
+    return;
   void *memory = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)

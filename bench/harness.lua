@@ -18,14 +18,19 @@ function M.command(words)
   return table.concat(quoted, " ")
 end
 
---- Runs a shell command line and returns what it printed. Raises when it fails.
+--- Runs a shell command line and returns what it printed. Raises when it fails, with what it said about that.
 function M.capture(line)
-  local pipe = assert(io.popen(line, "r"))
+  local complaints = os.tmpname()
+  local pipe = assert(io.popen("{ " .. line .. "\n} 2>" .. quote(complaints), "r"))
   local text = pipe:read("a")
   local ok, how, code = pipe:close()
+  local said = M.read(complaints)
+  os.remove(complaints)
   if not ok then
-    error(("%s: %s %d\n%s"):format(line, how, code, text), 0)
+    error(said ~= "" and said:gsub("%s+$", "") or code == 124 and "no result within its time"
+      or ("%s\n%s: %s %d"):format(text, line, how, code), 0)
   end
+  io.stderr:write(said)
   return text
 end
 
@@ -76,7 +81,7 @@ end
 
 --- Builds the C programs we compare against.
 function M.build_floors()
-  M.capture(("{ cmake --build %s --target bench_floors 2>&1; }"):format(quote(M.build)))
+  M.run { "cmake", "--build", M.build, "--target", "bench_floors" }
 end
 
 function M.make_folder()
@@ -118,13 +123,16 @@ function M.floor(name, ...)
   return tonumber(M.run { M.program(name), ... })
 end
 
+--- Seconds after which a repetition counts as hanging.
+M.patience = 180
+
 --- Runs the child function `name` of a benchmark file in a process of its own and returns its table.
 function M.child(file, name, params)
   local state = M.fresh("state")
   local text = M.run {
     "env", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath, "LUARIUM_STATE_DIR=" .. state,
-    "LUARIUM_CACHE_DIR=" .. M.folder .. "/cache", "lua5.4", M.root .. "/bench/run.lua", "--build", M.build,
-    "--child", file, name, cjson.encode(params or {}),
+    "LUARIUM_CACHE_DIR=" .. M.folder .. "/cache", "timeout", "-k", "5", tostring(M.patience), "lua5.4",
+    M.root .. "/bench/run.lua", "--build", M.build, "--child", file, name, cjson.encode(params or {}),
   }
   M.run { "rm", "-rf", "--", state }
   return cjson.decode(text)

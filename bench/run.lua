@@ -180,6 +180,7 @@ local function main(options)
     return list(cases)
   end
   harness.build_floors()
+  harness.patience = options.quick and 30 or harness.patience
   harness.make_folder()
   local results, failed = {}, false
   if not options.json then
