@@ -171,13 +171,11 @@ local function box_line(self, box, columns)
   local log = require "luarium.log"
   local elapsed = format.duration(self.now() - (box.since or self.now()))
   local head = ("%s  %s  %s"):format(log.neutral(box.name), elapsed, log.neutral(box.state or ""))
-  head = format.cut(head, columns)
-  local room = columns - format.width(head) - 3
-  if box.last ~= "" and room >= 10 then
-    local last = format.cut(log.neutral(box.last), room)
-    return head .. "  " .. self:paint("dim", last)
+  if box.last == "" then
+    return format.cut(head, columns)
   end
-  return head
+  head = format.cut(head, math.floor(columns / 2)) -- half for what is done, the rest for what it says
+  return head .. "  " .. self:paint("dim", format.cut(log.neutral(box.last), columns - format.width(head) - 2))
 end
 
 function Display:live_lines(columns, rows)

@@ -3,12 +3,51 @@ local log = require "luarium.log"
 
 local M = {}
 
---- Columns of a text on a terminal: bytes that continue a UTF-8 sequence take no place.
+-- First and last of the characters that take two columns, or none.
+local WIDE = {
+  { 0x1100, 0x115F }, { 0x2E80, 0xA4CF }, { 0xAC00, 0xD7A3 }, { 0xF900, 0xFAFF }, { 0xFE30, 0xFE6F },
+  { 0xFF00, 0xFF60 }, { 0xFFE0, 0xFFE6 }, { 0x1F300, 0x1F64F }, { 0x1F680, 0x1F6FF }, { 0x1F900, 0x1F9FF },
+  { 0x20000, 0x3FFFD },
+}
+local EMPTY = { { 0x300, 0x36F }, { 0x200B, 0x200F }, { 0x20D0, 0x20FF }, { 0xFE00, 0xFE0F } }
+
+local function within(ranges, code)
+  for _, range in ipairs(ranges) do
+    if code >= range[1] and code <= range[2] then
+      return true
+    end
+  end
+  return false
+end
+
+--- The length in bytes and the columns of the character at a place. A byte that is no UTF-8 counts as one of each.
+local function character(text, at)
+  local first = text:byte(at)
+  local length = first >= 0xF0 and 4 or first >= 0xE0 and 3 or first >= 0xC0 and 2 or 1
+  local rest = length > 1 and text:match("^[\128-\191]+", at + 1)
+  if length == 1 or not rest or #rest < length - 1 then
+    return 1, 1
+  end
+  local code = first % 2 ^ (7 - length)
+  for i = 1, length - 1 do
+    code = code * 64 + rest:byte(i) % 64
+  end
+  return length, within(WIDE, code) and 2 or within(EMPTY, code) and 0 or 1
+end
+
+--- Columns of a text on a terminal.
 ---@param text string
 ---@return integer
 function M.width(text)
-  local _, continued = text:gsub("[\128-\191]", "")
-  return #text - continued
+  if not text:find("[\128-\255]") then
+    return #text
+  end
+  local columns, at = 0, 1
+  while at <= #text do
+    local length, wide = character(text, at)
+    columns, at = columns + wide, at + length
+  end
+  return columns
 end
 
 --- The text cut to so many columns.
@@ -18,19 +57,17 @@ end
 function M.cut(text, columns)
   if M.width(text) <= columns then
     return text
-  end
-  if columns <= 1 then
-    return columns == 1 and "~" or ""
+  elseif columns < 1 then
+    return ""
   end
   local taken, at = 0, 1
-  while at <= #text do
-    local length = #(text:match("^[^\128-\191][\128-\191]*", at) or text:sub(at, at))
-    if taken + 1 > columns - 1 then
-      break
+  while true do
+    local length, wide = character(text, at)
+    if taken + wide > columns - 1 then
+      return text:sub(1, at - 1) .. "~"
     end
-    taken, at = taken + 1, at + length
+    taken, at = taken + wide, at + length
   end
-  return text:sub(1, at - 1) .. "~"
 end
 
 ---@param text string

@@ -40,8 +40,9 @@ local function leave(name, open, context)
   end
   io.stdout:flush()
   if context.json then
+    local ids = require("luarium.check").keys(open)
     io.stderr:write(require("luarium.json").encode({ error = { kind = "cancelled", message = "stopped by SIG" .. name,
-      name = "SIG" .. name, exit_code = codes[name], left_behind = table.concat(require("luarium.check").keys(open), " ") } }), "\n")
+      name = "SIG" .. name, exit_code = codes[name], left_behind = #ids > 0 and ids or nil } }), "\n")
   else
     io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n", left_behind(open))
   end

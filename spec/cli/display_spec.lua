@@ -1,0 +1,131 @@
+--- The display on a real terminal: a small model of one reads what the program writes.
+local async = require "spec.support.async"
+local program = require "spec.support.program"
+local task = require "luarium.task"
+
+--- A terminal of so many columns and rows that knows what the display uses; anything else is an error.
+local function terminal(columns, rows)
+  local self = { lines = { "" }, row = 1, col = 0, most = 0, columns = columns, rows = rows }
+
+  local function put(text)
+    local line = self.lines[self.row] or ""
+    line = line .. (" "):rep(self.col - #line)
+    self.lines[self.row] = line:sub(1, self.col) .. text .. line:sub(self.col + #text + 1)
+    self.col = self.col + #text
+    assert(self.col <= columns, "a line is longer than the terminal is wide: " .. self.lines[self.row])
+  end
+
+  local function escape(bytes, at)
+    local from, to, number, kind = bytes:find("^\27%[(%d*)(%a)", at)
+    assert(from, "an escape sequence that the terminal does not know")
+    if kind == "A" then
+      self.row = self.row - tonumber(number)
+      assert(self.row >= 1 and #self.lines - self.row < rows, "the cursor left the screen")
+    elseif kind == "J" then
+      for i = #self.lines, self.row + 1, -1 do
+        self.lines[i] = nil
+      end
+      self.lines[self.row] = (self.lines[self.row] or ""):sub(1, self.col)
+    else
+      assert(kind == "m" or kind == "K", "an escape sequence that the terminal does not know: " .. kind)
+    end
+    return to + 1
+  end
+
+  function self.write(bytes)
+    local at = 1
+    while at <= #bytes do
+      local c = bytes:sub(at, at)
+      if c == "\27" then
+        at = escape(bytes, at)
+      else
+        if c == "\r" then
+          self.col = 0
+        elseif c == "\n" then
+          self.row, self.col = self.row + 1, 0 -- the terminal's own \r comes before it
+          self.lines[self.row] = self.lines[self.row] or ""
+        else
+          put(c)
+        end
+        at = at + 1
+      end
+    end
+  end
+  return self
+end
+
+local function run(place, script, columns, rows)
+  place:write("script.lua", script)
+  local process = place:spawn({ "run", "script.lua" }, { pty = true, cols = columns, rows = rows })
+  local screen = terminal(columns, rows)
+  local raw = {}
+  return process, screen, function(pattern)
+    while true do
+      local text = table.concat(screen.lines, "\n")
+      if pattern and text:find(pattern) then
+        return text
+      end
+      local chunk = task.await(process:read())
+      if not chunk then
+        assert(not pattern, "the output ended without " .. tostring(pattern) .. ":\n" .. text)
+        return text, table.concat(raw)
+      end
+      raw[#raw + 1] = chunk
+      screen.write(chunk)
+    end
+  end
+end
+
+local function within(fn)
+  return async(30, function()
+    program.with(fn)
+  end)
+end
+
+describe("the display on a terminal", function()
+  it("has one live line per sandbox below the finished operations, and leaves only these", within(function(place)
+    local process, _, read = run(place, [[
+      luarium.map({ "one", "two" }, function(name)
+        local box <close> = luarium.create { name = name }
+        box:exec("echo says " .. name .. "; while [ ! -e ../../../../go ]; do sleep 0.02; done")
+        print("printed by " .. name)
+      end)]], 70, 20)
+    local text = read("one +%d.%ds  exec echo[^\n]*says one\ntwo +%d.%ds  exec echo[^\n]*says two$")
+    assert.truthy(text:find("%d%d:%d%d:%d%d one create ok %d.%ds\n"), text)
+    place:write("go", "")
+    text = read()
+    assert.truthy(text:find("\nprinted by one\n") and text:find("\nprinted by two\n"), text)
+    local _, count = text:gsub("%d%d:%d%d:%d%d ", "")
+    assert.equal(6, count, text)
+    assert.falsy(text:find("\none  ") or text:find("\ntwo  "), text)
+    assert.equal(0, task.await(process:wait()).exit_code)
+    process:close()
+  end))
+
+  it("stays below the terminal's height, and neutralises what sandboxes say", within(function(place)
+    local process, _, read = run(place, [[
+      luarium.map({ 1, 2, 3, 4, 5, 6, 7, 8, 9 }, function(i)
+        local box <close> = luarium.create { name = "box" .. i }
+        box:exec("printf 'evil \\033[2J\\033]0;title\\007 text\\n'; while [ ! -e ../../../../go ]; do sleep 0.02; done")
+      end)]], 60, 8)
+    read("evil \\x1b%[2J")
+    read("%.%.%. and 4 more$")
+    place:write("go", "")
+    local _, raw = read()
+    assert.falsy(raw:find("\27[2J", 1, true) or raw:find("\7", 1, true))
+    process:close()
+  end))
+
+  it("shows no colours when NO_COLOR is set", within(function(place)
+    local script = 'local box <close> = luarium.create() box:exec("true")'
+    local process, _, read = run(place, script, 80, 24)
+    local _, raw = read()
+    assert.truthy(raw:find("\27[32m", 1, true))
+    process:close()
+    place.env.NO_COLOR = "1"
+    process, _, read = run(place, script, 80, 24)
+    _, raw = read()
+    assert.falsy(raw:find("\27[3", 1, true), raw)
+    process:close()
+  end))
+end)
