@@ -59,13 +59,19 @@ local function sweep(external_id)
   return await(process.sweep("LUARIUM_SANDBOX=" .. external_id))
 end
 
+--- Moves the folder away first: from then on it is gone for everybody, and nothing more can be started in it.
 local function remove_sandbox(self, external_id)
-  local ok, err = sweep(external_id)
+  local root = base_dir(self) .. "/" .. external_id
+  local doomed = root .. ".gone"
+  local ok, err = await(fs.move(root, doomed))
+  if not ok and err.kind ~= "not_found" then
+    return nil, err
+  end
+  ok, err = sweep(external_id)
   if not ok then
     return nil, err
   end
-  await(fs.remove(base_dir(self) .. "/" .. external_id .. "/state.json"))
-  ok, err = await(fs.remove(base_dir(self) .. "/" .. external_id, { recursive = true }))
+  ok, err = await(fs.remove(doomed, { recursive = true }))
   if not ok and err.kind ~= "not_found" then
     return nil, err
   end

@@ -297,6 +297,9 @@ end
 local function require_alive(box, op)
   if box.status == "destroyed" then
     errors.raise("sandbox_gone", ("%s: the sandbox %s was destroyed"):format(op, box.id), { provider = box.provider })
+  elseif box.destroying then -- or what is started meanwhile could outlive it
+    errors.raise("sandbox_gone", ("%s: the sandbox %s is being destroyed"):format(op, box.id),
+      { provider = box.provider })
   end
 end
 

@@ -173,7 +173,7 @@ end)
 
 check("destroy is not stopped half-way", { own = true }, function(c)
   local box = c:create()
-  local beat = c:beat({ box = box, quiet = true })
+  local beat = c:beat({ box = box, stubborn = true, quiet = true })
   box:exec(beat.code .. " & until [ -s '" .. beat.file .. "' ]; do sleep 0.02; done")
   pcall(task.timeout, 0, box.destroy, box)
   expect.equal(box.status, "destroyed", "status")

@@ -208,17 +208,20 @@ end
 local Beat = {}
 Beat.__index = Beat
 
---- A process that can be watched: it writes to a file again and again until it is killed. `code` is shell text
---- without & at its end; it writes only into its file, and closes the streams that it was given if asked to.
----@param options {quiet?: boolean, detached?: boolean, box?: luarium.Sandbox, dir?: string}?
+local BEAT = "sh -c 'trap \"\" HUP INT TERM; i=0; while [ $i -lt 600 ] && [ ! -e \"$1.stop\" ]; do "
+  .. "i=$((i + 1)); echo x >>\"$1\" || %s; sleep 0.05; done' %s '%s'"
+
+--- A process that can be watched: it writes to a file again and again until it is killed, or for half a minute.
+--- `code` is shell text without & at its end. quiet: without the streams that it was given; detached: in a session of
+--- its own; stubborn: it stays when its folder goes.
+---@param options {quiet?: boolean, detached?: boolean, stubborn?: boolean, box?: luarium.Sandbox, dir?: string}?
 ---@return luarium.ConformanceBeat
 function Context:beat(options)
   options = options or {}
   local box = options.box or self.box
   local word = self:unique()
   local file = (options.dir or self:dir(box)) .. "/beat"
-  local code = ("sh -c 'trap \"\" HUP INT TERM; while echo x >>\"$1\" && [ ! -e \"$1.stop\" ]; do sleep 0.05; done'"
-    .. " %s '%s'"):format(word, file)
+  local code = BEAT:format(options.stubborn and "true" or "break", word, file)
   if options.detached then
     code = "$(command -v setsid) " .. code
   end

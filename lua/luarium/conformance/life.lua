@@ -193,8 +193,9 @@ end)
 
 check("destroy ends everything that runs in it", { own = true }, function(c)
   local box = c:create()
-  local plain, quiet = c:beat({ box = box }), c:beat({ box = box, quiet = true })
-  local detached = c:beat({ box = box, quiet = true, detached = true })
+  local plain = c:beat({ box = box, stubborn = true })
+  local quiet = c:beat({ box = box, stubborn = true, quiet = true })
+  local detached = c:beat({ box = box, stubborn = true, quiet = true, detached = true })
   local running
   task.scope(function(scope)
     scope:spawn(function()
@@ -211,6 +212,29 @@ check("destroy ends everything that runs in it", { own = true }, function(c)
   for _, beat in ipairs({ plain, quiet, detached }) do
     beat:expect_gone("after destroy")
   end
+end)
+
+check("what is started while it is being destroyed does not survive", { own = true }, function(c)
+  local box = c:create()
+  box:exec("mkdir many && cd many && i=0; while [ $i -lt 1000 ]; do : >f$i; i=$((i+1)); done") -- to remove, slowly
+  local beat = c:beat({ box = box, stubborn = true, quiet = true })
+  local started = 0
+  task.scope(function(scope)
+    for _ = 1, 3 do
+      scope:spawn(function()
+        local ok
+        repeat
+          ok = pcall(box.exec, box, beat.code .. " & true")
+          started = started + (ok and 1 or 0)
+        until not ok
+      end)
+    end
+    beat:await_start()
+    box:destroy()
+  end)
+  expect.yes(started > 0, "some were started", started)
+  beat:expect_gone("after destroy")
+  expect.equal(has(provider_list(c), box), nil, "the provider still has it")
 end)
 
 check("with destroys it, also after an error", { own = true }, function(c)
