@@ -13,8 +13,29 @@ local function new_cookie()
   return ("LUARIUM_SPEC=%d-%.6f"):format(cookie_count, loop.realtime())
 end
 
+local function slurp(path)
+  local file = io.open(path)
+  local text = file and file:read("*a")
+  if file then
+    file:close()
+  end
+  return text
+end
+
+--- valgrind gives a child its own memory and limits, and everything takes its time there.
+local under_valgrind = slurp("/proc/self/maps"):find("valgrind", 1, true) ~= nil
+local slack = (under_valgrind or os.getenv("LD_PRELOAD")) and 2 or 0
+
+--- Children need not run under the sanitizers that the host may run under.
+local function without_sanitizers(opts)
+  if os.getenv("LD_PRELOAD") and not opts.env then
+    opts.env = { "PATH=" .. os.getenv("PATH") }
+  end
+  return opts
+end
+
 local function run(opts)
-  local result, err = await(process.run(opts))
+  local result, err = await(process.run(without_sanitizers(opts)))
   return assert(result, err and err.message)
 end
 
@@ -25,7 +46,7 @@ local function sh(script, opts)
 end
 
 local function spawn(opts)
-  local p, err = process.spawn(opts)
+  local p, err = process.spawn(without_sanitizers(opts))
   return assert(p, err and err.message)
 end
 
@@ -53,12 +74,7 @@ local function expect(p, text)
 end
 
 local function state_of(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  if not file then
-    return nil
-  end
-  local text = file:read("*a")
-  file:close()
+  local text = slurp("/proc/" .. pid .. "/stat")
   return text and text:match("%) (%a)")
 end
 
@@ -75,15 +91,23 @@ local function eventually(check, what)
   end
 end
 
+local function expect_gone(cookie)
+  eventually(function()
+    return #await(process.find(cookie)) == 0
+  end, "nothing left with " .. cookie)
+end
+
+local function expect_dead(pid)
+  eventually(function()
+    return not is_alive(pid)
+  end, "the death of " .. pid)
+end
+
 local function children_of_host()
   local found = {}
   for tid in lfs.dir("/proc/self/task") do
-    local file = tid:match("^%d+$") and io.open("/proc/self/task/" .. tid .. "/children")
-    for pid in (file and file:read("*a") or ""):gmatch("%d+") do
+    for pid in (slurp("/proc/self/task/" .. tid .. "/children") or ""):gmatch("%d+") do
       found[#found + 1] = pid
-    end
-    if file then
-      file:close()
     end
   end
   return found
@@ -230,15 +254,23 @@ describe("process.run", function()
       local r = run { argv = { name } }
       assert.equal(126, r.exit_code)
       assert.equal("luarium: " .. name .. ": permission denied\n", r.stderr)
+      assert.equal(126, run({ argv = { "/usr" } }).exit_code)
+    end))
+
+    it("is 126 when the kernel refuses it", async(function()
+      if under_valgrind then
+        pending("a failed exec cannot be told under valgrind")
+      end
+      local name = tmpname()
+      write_file(name, "no program\n")
       assert(os.execute("chmod +x " .. name))
-      r = run { argv = { name } }
+      local r = run { argv = { name } }
       assert.equal(126, r.exit_code)
       assert.matches("exec format error", r.stderr, 1, true)
       write_file(name, "#!/no/such/interpreter\n")
       r = run { argv = { name } }
       assert.equal(126, r.exit_code)
       assert.matches("interpreter was not found", r.stderr, 1, true)
-      assert.equal(126, run({ argv = { "/usr" } }).exit_code)
     end))
 
     it("tells it on stdout when stderr is merged", async(function()
@@ -325,6 +357,9 @@ describe("process.run", function()
   end))
 
   it("sets limits", async(function()
+    if under_valgrind then
+      pending("valgrind answers for limits")
+    end
     local r = sh("ulimit -n; ulimit -Hn; ulimit -c; ulimit -t",
       { limits = { nofile = 77, core = 0, cpu = 9 } })
     assert.equal("77\n77\n0\n9\n", r.stdout)
@@ -385,7 +420,7 @@ describe("process.run", function()
       local from = loop.monotonic()
       local r = sh("echo before; sleep 60 & sleep 60", { timeout = 0.2 })
       local took = loop.monotonic() - from
-      assert.is_true(took >= 0.2 and took < 0.3, "took " .. took)
+      assert.is_true(took >= 0.2 and took < 0.3 + slack, "took " .. took)
       assert.equal("before\n", r.stdout)
       assert.is_true(r.timed_out)
       assert.is_nil(r.exit_code)
@@ -403,29 +438,25 @@ describe("process.run", function()
       local from = loop.monotonic()
       local r = sh("setsid sh -c 'echo $$; exec sleep 60' & setsid setsid sleep 60 & sleep 60",
         { timeout = 0.2, cookie = cookie })
-      assert.is_true(loop.monotonic() - from < 0.3)
+      assert.is_true(loop.monotonic() - from < 0.3 + slack)
       assert.is_true(r.timed_out)
       assert.is_false(r.held_open)
-      assert.is_false(is_alive(assert(r.stdout:match("%d+"))))
-      assert.same({}, await(process.find(cookie)))
+      expect_dead(assert(r.stdout:match("%d+")))
+      expect_gone(cookie)
     end))
 
     it("kills grandchildren that cleaned their environment but are still in the tree", async(function()
       local r = sh("env -i setsid sh -c 'echo $$; sleep 60; :' & sleep 60",
         { timeout = 0.2, cookie = new_cookie() })
       local pid = assert(r.stdout:match("%d+"))
-      eventually(function()
-        return not is_alive(pid)
-      end, "the death of " .. pid)
+      expect_dead(pid)
     end))
 
     it("kills other groups of the session, with a clean environment and no parent", async(function()
       local script = "set -m; (env -i sh -c 'echo $$; sleep 60; :' &); sleep 60"
       local r = run { argv = { "bash", "-c", script }, timeout = 0.3, cookie = new_cookie() }
       local pid = assert(r.stdout:match("%d+"))
-      eventually(function()
-        return not is_alive(pid)
-      end, "the death of " .. pid)
+      expect_dead(pid)
     end))
 
     it("does not call a process that ended in time late", async(function()
@@ -445,7 +476,7 @@ describe("process.run", function()
     local from = loop.monotonic()
     local r = sh("sleep 60 & echo done", { cookie = cookie })
     local took = loop.monotonic() - from
-    assert.is_true(took >= 0.1 and took < 0.3, "took " .. took)
+    assert.is_true(took >= 0.1 and took < 0.3 + slack, "took " .. took)
     assert.equal("done\n", r.stdout)
     assert.equal(0, r.exit_code)
     assert.is_true(r.held_open)
@@ -504,10 +535,10 @@ describe("process.run", function()
       op:cancel()
       op:cancel()
       local r, err = await(op)
-      assert.is_true(loop.monotonic() - from < 0.1)
+      assert.is_true(loop.monotonic() - from < 0.1 + slack)
       assert.is_nil(r)
       assert.equal("cancelled", err.kind)
-      assert.same({}, await(process.find(cookie)))
+      expect_gone(cookie)
     end))
 
     it("works at once, while others hold the pipes, and when all is over", async(function()
@@ -525,7 +556,7 @@ describe("process.run", function()
       op:cancel()
       _, err = await(op)
       assert.equal("cancelled", err.kind)
-      assert.same({}, await(process.find(cookie)))
+      expect_gone(cookie)
 
       op = process.run { argv = { "true" } }
       local r = await(op)
@@ -539,7 +570,7 @@ describe("process.run", function()
         run { argv = { "sleep", "60" }, cookie = cookie }
       end)
       assert.is_false(ok)
-      assert.same({}, await(process.find(cookie)))
+      expect_gone(cookie)
     end))
   end)
 
@@ -556,7 +587,7 @@ describe("process.run", function()
       assert.equal(i .. "\n", results[i].stdout)
       assert.equal(23893, results[i].stderr_bytes)
     end
-    assert.is_true(loop.monotonic() - from < 10)
+    assert.is_true(loop.monotonic() - from < 10 + slack)
   end))
 
   it("ends 100 timeouts at once, in time", async(30, function()
@@ -571,10 +602,10 @@ describe("process.run", function()
       worst = math.max(worst, loop.monotonic() - from)
       assert.is_true(r.timed_out)
     end, { concurrency = 100 })
-    assert.is_true(worst < 1.2, "the slowest took " .. worst)
+    assert.is_true(worst < 1.2 + slack, "the slowest took " .. worst)
     task.map(list, function(cookie)
       await(process.sweep(cookie))
-      assert.same({}, await(process.find(cookie)))
+      expect_gone(cookie)
     end, { concurrency = 100 })
   end))
 
@@ -616,19 +647,14 @@ describe("process.spawn", function()
     p:close()
   end))
 
-  it("starves neither stream", async(function()
-    local p = spawn { argv = { "sh", "-c", "yes & yes err >&2" } }
-    local seen = { stdout = 0, stderr = 0 }
-    local _, first = await(p:read(1))
-    repeat
-      local _, stream = await(p:read(1024))
-    until stream ~= first
-    for _ = 1, 40 do
-      local _, stream = await(p:read(4096))
-      seen[stream] = seen[stream] + 1
+  it("reads both streams in turn when both have something", async(function()
+    local p = spawn { argv = { "sh", "-c", "head -c 40000 /dev/zero; head -c 40000 /dev/zero >&2" } }
+    await(p:wait())
+    for _ = 1, 5 do
+      assert.equal("stdout", select(2, await(p:read(4096))))
+      assert.equal("stderr", select(2, await(p:read(4096))))
     end
     p:close()
-    assert.is_true(seen.stdout > 5 and seen.stderr > 5, seen.stdout .. " " .. seen.stderr)
   end))
 
   it("streams a lot unharmed", async(30, function()
@@ -652,10 +678,7 @@ describe("process.spawn", function()
       name .. "; done" } }
     await(p:read())
     local function count()
-      local file = io.open(name)
-      local n = tonumber(file:read("*l") or "") or 0
-      file:close()
-      return n
+      return tonumber(slurp(name)) or 0
     end
     local stuck, before = 0, -1
     eventually(function()
@@ -686,7 +709,7 @@ describe("process.spawn", function()
     local p = spawn { argv = { "sh", "-c", "sleep 60 & echo hi" }, cookie = cookie }
     local from = loop.monotonic()
     assert.equal("hi\n", (read_all(p)))
-    assert.is_true(loop.monotonic() - from < 0.3)
+    assert.is_true(loop.monotonic() - from < 0.3 + slack)
     p:close()
     assert.equal(1, await(process.sweep(cookie)))
   end))
@@ -770,14 +793,14 @@ describe("process.spawn", function()
     local p = spawn { argv = { "sh", "-c", "echo hi; setsid sleep 60 & sleep 60" }, timeout = 0.2, cookie = cookie }
     local from = loop.monotonic()
     local status = await(p:wait())
-    assert.is_true(loop.monotonic() - from < 0.3)
+    assert.is_true(loop.monotonic() - from < 0.3 + slack)
     assert.is_true(status.timed_out)
     assert.equal("SIGKILL", status.signal)
     assert.is_nil(status.exit_code)
     assert.equal("hi\n", (read_all(p)))
     p:close()
     await(process.sweep(cookie))
-    assert.same({}, await(process.find(cookie)))
+    expect_gone(cookie)
   end))
 
   it("sends signals to the whole group", async(function()
@@ -818,7 +841,7 @@ describe("process.spawn", function()
     assert.equal("SIGKILL", await(p:wait()).signal)
     p:close()
     await(process.sweep(cookie))
-    assert.same({}, await(process.find(cookie)))
+    expect_gone(cookie)
   end))
 
   it("has ended already when the program cannot be run", async(function()
@@ -876,9 +899,7 @@ describe("process.spawn", function()
         local _, err = p[method](p)
         assert.equal("invalid", err.kind)
       end
-      eventually(function()
-        return #await(process.find(cookie)) == 0
-      end, "no process left")
+      expect_gone(cookie)
     end))
 
     it("is what the collector does", async(function()
@@ -952,7 +973,7 @@ describe("process.sweep", function()
     task.map(list, function(entry)
       assert.equal(entry.p and 1 or 0, await(process.sweep(entry.cookie)))
     end, { concurrency = 100 })
-    assert.is_true(loop.monotonic() - from < 2)
+    assert.is_true(loop.monotonic() - from < 2 + slack)
     for _, entry in ipairs(list) do
       if entry.p then
         entry.p:close()

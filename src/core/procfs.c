@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/pidfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +16,15 @@
 #define ENVIRON_MAX (8u * 1024 * 1024) /* the kernel allows 6 MiB */
 #define EXITING 0x00000004u            /* PF_EXITING in the flags of stat */
 #define KERNEL_THREAD 0x00200000u      /* PF_KTHREAD in the flags of stat */
+
+int lum_pidfd(pid_t pid) {
+  static atomic_bool missing; /* asked once: tools that emulate a kernel complain each time */
+  errno = ENOSYS;
+  int pidfd = atomic_load(&missing) ? -1 : pidfd_open(pid, 0);
+  if (pidfd < 0 && errno == ENOSYS)
+    atomic_store(&missing, true);
+  return pidfd;
+}
 
 bool lum_pids_add(struct lum_pids *pids, pid_t pid) {
   if (pids->count == pids->size) {

@@ -28,6 +28,9 @@ struct lum_environ {
   size_t len, size;
 };
 
+/* A pidfd, or -1: errno is ENOSYS where the system has none. */
+int lum_pidfd(pid_t pid);
+
 bool lum_pids_add(struct lum_pids *pids, pid_t pid);
 
 /* All processes that this user may end, ascending, without init and this process. */

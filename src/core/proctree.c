@@ -66,7 +66,7 @@ static void targets_close(struct targets *targets) {
 
 /* A pidfd, or -1 with *gone telling a dead process from a system without pidfds. */
 static int pin(pid_t pid, bool *gone) {
-  int pidfd = pidfd_open(pid, 0);
+  int pidfd = lum_pidfd(pid);
   *gone = pidfd < 0 && errno != ENOSYS;
   return pidfd;
 }

@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "procfs.h"
 
 #define ARG_BYTES_MAX 131072u /* the kernel's bound for one string, with its NUL */
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -407,7 +408,7 @@ static bool run_child(struct work *w, struct lum_spawned *out, struct lum_err *e
     reap(pid);
     return launch_failed(&l, out, err);
   }
-  int pidfd = pidfd_open(pid, 0);
+  int pidfd = lum_pidfd(pid);
   if (pidfd < 0 && errno != ENOSYS) {
     lum_err_sys(err, errno, "spawn '%.200s'", w->opts->argv[0]);
     kill(-pid, SIGKILL);
