@@ -255,13 +255,21 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
     end))
 
     it("any changed byte in a compressed archive", async(20, function()
-      scratch.write(dir .. "/keep.tar", rawtar.archive { { name = "b", data = native.crypto.random(700) } })
+      local data = native.crypto.random(700)
+      scratch.write(dir .. "/keep.tar", rawtar.archive { { name = "b", data = data } })
       for _, tool in ipairs { "gzip -nc", "zstd -qc" } do
         sh(("%s < %s/keep.tar > %s/keep.z"):format(tool, dir, dir))
         local packed = scratch.read(dir .. "/keep.z")
         for at = 13, #packed, 7 do
           local byte = packed:byte(at)
-          refused("protocol", "", packed:sub(1, at - 1) .. string.char((byte + 1) % 256) .. packed:sub(at + 1))
+          local result, err = unpack(packed:sub(1, at - 1) .. string.char((byte + 1) % 256) .. packed:sub(at + 1))
+          if result then -- a bit that means nothing, such as padding
+            assert.equal(data, scratch.read(dest .. "/b"))
+            sh("rm -r " .. dest)
+          else
+            assert.equal("protocol", err.kind)
+          end
+          nothing_left()
         end
       end
     end))

@@ -9,6 +9,7 @@
 
 #include "archive.h"
 #include "archive_locale.h"
+#include "archive_sink.h"
 #include "fs_util.h"
 #include "fs_walk.h"
 
@@ -24,7 +25,7 @@ struct lum_pack {
   size_t path_count, exclude_count, next_path;
   bool all, owner;
   struct lum_pack_stats stats;
-  struct archive *writer;
+  struct lum_sink sink;
   struct archive_entry *entry;
   struct lum_err *err; /* of the step that runs */
   int root_fd;
@@ -33,35 +34,13 @@ struct lum_pack {
   char *name;   /* of the entry at hand */
   int fd;       /* the file whose bytes are being written, or -1 */
   uint64_t left;
-  char *out;
-  size_t out_len, out_cap;
   char chunk[CHUNK];
 };
 
-/* ---- output ---- */
-
-static la_ssize_t on_write(struct archive *a, void *arg, const void *data, size_t len) {
-  struct lum_pack *pack = arg;
-  if (pack->out_len + len > pack->out_cap) {
-    size_t cap = (pack->out_len + len) * 2 > PIECE * 2 ? (pack->out_len + len) * 2 : PIECE * 2;
-    char *out = realloc(pack->out, cap);
-    if (!out) {
-      archive_set_error(a, ENOMEM, "out of memory");
-      return -1;
-    }
-    pack->out = out;
-    pack->out_cap = cap;
-  }
-  memcpy(pack->out + pack->out_len, data, len);
-  pack->out_len += len;
-  return (la_ssize_t)len;
-}
-
 static bool fail_archive(struct lum_pack *pack, const char *what) {
   char shown[LUM_SHOWN];
-  const char *text = archive_error_string(pack->writer);
   return lum_err_set(pack->err, LUM_IO, "pack: %s: %s", what,
-                     lum_fs_show(shown, text ? text : "unknown error"));
+                     lum_fs_show(shown, lum_sink_error(&pack->sink)));
 }
 
 static bool fail_at(struct lum_pack *pack, int errnum, const char *name) {
@@ -84,7 +63,8 @@ static bool put_header(struct lum_pack *pack, const struct stat *st, const char 
     archive_entry_set_gid(entry, st->st_gid);
   }
   /* A warning is about names that are no UTF-8: they are written as they are. */
-  return archive_write_header(pack->writer, entry) >= ARCHIVE_WARN || fail_archive(pack, "header");
+  return archive_write_header(pack->sink.tar, entry) >= ARCHIVE_WARN ||
+         fail_archive(pack, "header");
 }
 
 static bool put_link(struct lum_pack *pack, int at, const char *name, const struct stat *st) {
@@ -122,7 +102,7 @@ static bool put_chunk(struct lum_pack *pack) {
   if (pack->left == 0) {
     close(pack->fd);
     pack->fd = -1;
-    return archive_write_finish_entry(pack->writer) == ARCHIVE_OK || fail_archive(pack, "file");
+    return archive_write_finish_entry(pack->sink.tar) == ARCHIVE_OK || fail_archive(pack, "file");
   }
   size_t want = pack->left < CHUNK ? (size_t)pack->left : CHUNK;
   ssize_t n = read(pack->fd, pack->chunk, want);
@@ -137,7 +117,7 @@ static bool put_chunk(struct lum_pack *pack) {
     pack->err->retryable = true;
     return false;
   }
-  if (archive_write_data(pack->writer, pack->chunk, (size_t)n) < 0)
+  if (archive_write_data(pack->sink.tar, pack->chunk, (size_t)n) < 0)
     return fail_archive(pack, "file");
   pack->left -= (uint64_t)n;
   return true;
@@ -248,7 +228,7 @@ static bool open_root(struct lum_pack *pack) {
 
 static bool end_archive(struct lum_pack *pack) {
   pack->ended = true;
-  return archive_write_close(pack->writer) == ARCHIVE_OK || fail_archive(pack, "end");
+  return lum_sink_end(&pack->sink) || fail_archive(pack, "end");
 }
 
 static bool advance(struct lum_pack *pack) {
@@ -274,15 +254,9 @@ static void close_files(struct lum_pack *pack) {
   if (pack->root_fd >= 0)
     close(pack->root_fd);
   pack->fd = pack->root_fd = -1;
-  if (pack->writer) {
-    archive_write_fail(pack->writer); /* or the end of a half archive would be written to us now */
-    archive_write_free(pack->writer);
-  }
+  lum_sink_close(&pack->sink);
   archive_entry_free(pack->entry);
-  free(pack->out);
-  pack->writer = NULL;
   pack->entry = NULL;
-  pack->out = NULL;
 }
 
 void lum_pack_close(struct lum_pack *pack) {
@@ -313,24 +287,6 @@ bool lum_pack_closed(const struct lum_pack *pack) {
 
 const struct lum_pack_stats *lum_pack_stats(const struct lum_pack *pack) {
   return &pack->stats;
-}
-
-static bool open_writer(struct lum_pack *pack, const struct lum_pack_opts *opts) {
-  struct archive *a = pack->writer;
-  int rc = opts->format == LUM_PACK_PAX ? archive_write_set_format_pax_restricted(a)
-                                        : archive_write_set_format_gnutar(a);
-  if (rc == ARCHIVE_OK && opts->compress == LUM_PACK_GZIP) {
-    rc = archive_write_add_filter_gzip(a);
-    if (rc == ARCHIVE_OK) /* the same tree gives the same bytes */
-      rc = archive_write_set_filter_option(a, "gzip", "timestamp", NULL);
-  } else if (rc == ARCHIVE_OK && opts->compress == LUM_PACK_ZSTD) {
-    rc = archive_write_add_filter_zstd(a);
-  }
-  if (rc != ARCHIVE_OK) /* a warning here means: by way of an outside program */
-    return false;
-  archive_write_set_bytes_per_block(a, (int)CHUNK);
-  archive_write_set_bytes_in_last_block(a, 1);
-  return archive_write_open(a, pack, NULL, on_write, NULL) == ARCHIVE_OK;
 }
 
 /* Names from the root down, and nothing else: they are also the names in the archive. */
@@ -371,10 +327,9 @@ struct lum_pack *lum_pack_new(struct lum_engine *eng, const struct lum_pack_opts
   pack->path_count = pack->paths ? opts->path_count : 0;
   pack->exclude = lum_fs_copy_list(opts->exclude, opts->exclude_count);
   pack->exclude_count = pack->exclude ? opts->exclude_count : 0;
-  pack->writer = archive_write_new();
   pack->entry = archive_entry_new();
-  if (pack->root && pack->paths && pack->exclude && pack->writer && pack->entry) {
-    if (open_writer(pack, opts))
+  if (pack->root && pack->paths && pack->exclude && pack->entry) {
+    if (lum_sink_open(&pack->sink, opts->format, opts->compress))
       return pack;
     lum_err_set(err, LUM_UNSUPPORTED,
                 "pack: this libarchive cannot write that format or compression");
@@ -392,13 +347,13 @@ static void step_run(struct lum_work *work) {
   lum_archive_locale_enter(&locale);
   pack->err = &work->result_err;
   bool ok = true;
-  while (ok && !pack->ended && pack->out_len < PIECE && !lum_work_cancelled(work))
+  while (ok && !pack->ended && pack->sink.out_len < PIECE && !lum_work_cancelled(work))
     ok = advance(pack);
   lum_archive_locale_leave(&locale);
-  step->data = pack->out;
-  step->len = pack->out_len;
-  pack->out = NULL;
-  pack->out_len = pack->out_cap = 0;
+  step->data = pack->sink.out;
+  step->len = pack->sink.out_len;
+  pack->sink.out = NULL;
+  pack->sink.out_len = pack->sink.out_cap = 0;
 }
 
 static void step_finish(struct lum_work *work) {
