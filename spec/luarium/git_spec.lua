@@ -16,6 +16,8 @@ local url = require "luarium.git.url"
 
 local await, fs, process, sh = task.await, native.fs, native.process, git_server.sh
 
+local bare_tools -- folder
+
 --- The local provider as one that does not share files with this machine.
 local base = provider.load("local")
 local apart = { name = "spec_apart" }
@@ -25,6 +27,26 @@ for key, value in pairs(base) do
   end
 end
 provider.register(provider.define(apart))
+
+--- And as one that can only run commands, with nothing but busybox and git; a token must reach it all the same.
+local bare = { name = "spec_bare", create = base.create, get = base.get, list = base.list, destroy = base.destroy }
+bare.spawn = function(self, box, cmd, options)
+  local argv, env = {}, {}
+  for i, word in ipairs(cmd.argv) do
+    argv[i] = word == "/bin/sh" and i == 1 and bare_tools .. "/sh" or word
+  end
+  for key, value in pairs(options.env or {}) do
+    env[key] = value
+  end
+  env.PATH = bare_tools
+  local own = {}
+  for key, value in pairs(options) do
+    own[key] = value
+  end
+  own.env = env
+  return base.spawn(self, box, { argv = argv }, own)
+end
+provider.register(provider.define(bare))
 
 local function fails(kind, fn, ...)
   local ok, err = pcall(fn, ...)
@@ -425,7 +447,7 @@ describe("git", function()
 
     local function files_clean(folder)
       for _, form in ipairs(forms()) do
-        assert.equal("", sh("grep -rlF -e $1 $2 || true", form, folder))
+        assert.equal("", sh("grep -rlsF -e $1 $2 || true", form, folder))
       end
     end
 
@@ -839,8 +861,8 @@ describe("git", function()
         assert.same({ repo.base, sha, 1, 2 }, { found.base, found.head, #found.commits, #found.files })
         assert.equal("mine", found.commits[1].subject)
       end
-      local bare = box:git(".")
-      fails("not_found", bare.status, bare)
+      local outside = box:git(".")
+      fails("not_found", outside.status, outside)
       fails("not_found", function()
         box:git("nowhere"):changes()
       end)
@@ -888,6 +910,40 @@ describe("git", function()
       assert.equal(repo:run({ "rev-parse", "HEAD:a" }).stdout, result.stdout)
       fails("not_found", repo.run, repo, { "show", "nope" }, { check = true })
     end)
+  end)
+
+  local no_busybox = not pcall(sh, "command -v busybox") and "busybox is not installed"
+  if no_busybox then
+    print("git_spec: the spec of a sandbox with busybox alone is skipped: " .. no_busybox)
+  end
+  it_in("works where there is nothing but commands, busybox and git", { limit = 60, provider = not no_busybox and "spec_bare"
+    or nil }, function(box, folder)
+    if no_busybox then
+      return
+    end
+    bare_tools = folder .. "/tools"
+    sh("mkdir $1; busybox --install -s $1; ln -sf $(command -v git) $1/git", bare_tools)
+    local sub = fresh("echo inner >file")
+    local name = fresh(odd_names .. ("\ngit submodule --quiet add ../%s inner"):format(sub))
+    for i, use_mirror in ipairs({ true, false }) do
+      local path = "c" .. i
+      local repo = box:clone(server:url("git", name), with(token(), { path = path, mirror = use_mirror, submodules = true }))
+      assert.is_true(repo:status().clean)
+      assert.equal("inner\n", box:read_file(path .. "/inner/file"))
+      box:mkdir("e" .. i)
+      repo = box:clone(server:url("git", name), with(token(), { path = "e" .. i, mirror = use_mirror }))
+      repo:branch("b" .. i)
+      box:write_file("e" .. i .. "/née", "new\0")
+      local report = box:collect({ dir = folder .. "/run", repo = repo, files = { "**/n*", "bin" } })
+      assert.same({}, report.errors)
+      assert.same({ "bin", "new\nline", "née" }, { report.files[1].path, report.files[2].path, report.files[3].path })
+      assert.equal(1, #report.changed)
+      local sha = repo:commit("from busybox")
+      repo:push(token())
+      assert.equal(sha .. "\n", sh("git -C $1 rev-parse $2", server:path(name), "b" .. i))
+      fails("conflict", box.clone, box, server:url("git", name), with(token(), { path = path, mirror = use_mirror }))
+    end
+    bare_tools = nil
   end)
 
   it_in("brings a big file whole, by every way", { limit = 60, provider = "spec_apart" }, function(box)
