@@ -97,7 +97,7 @@ static size_t plain_host(const char *host) {
   const char *rest = host + len;
   if (*rest == ':') {
     size_t digits = strspn(rest + 1, "0123456789");
-    if (digits == 0 || digits > 4 || rest[1] == '0')
+    if (digits == 0 || digits > 5 || rest[1] == '0' || strtoul(rest + 1, NULL, 10) > 65535)
       return 0;
     rest += 1 + digits;
   }
