@@ -149,6 +149,13 @@ describe("luarium run", function()
     assert.equal(0, place:records())
   end))
 
+  it("runs its cleanup although nobody reads its output any more", within(function(place)
+    place:write("script.lua", "local box <close> = luarium.create()\nfor i = 1, 200000 do print(i) end")
+    local shell = { "sh", "-c", '"$0" run -q script.lua | head -n 1', place.program }
+    local result = assert(task.await(require("luarium.native").process.run(place:options({}, { argv = shell }))))
+    assert.same({ "1\n", 0 }, { result.stdout, place:records() })
+  end))
+
   it("reports a deadlock instead of hanging", within(function(place)
     local result = script(place, "luarium.task.event('what never comes'):wait()")
     assert.equal(1, result.exit_code)
