@@ -68,6 +68,9 @@ local function unknown_command(word, group)
   if not word then
     options.usage_error(("%s: expected one of %s"):format(group, list), "luarium help")
   end
+  if not group and word:match("%.lua$") then
+    options.usage_error(("there is no command '%s'"):format(word), "luarium run " .. word)
+  end
   local near = check.nearest(word, candidates)
   options.usage_error(("there is no command '%s%s'%s"):format(shown, word,
     near and (": did you mean '%s%s'?"):format(shown, near) or " (there are: " .. list .. ")"), "luarium help")

@@ -1,6 +1,7 @@
 local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
+local task = require "luarium.task"
 
 local function within(fn)
   return async(30, function()
@@ -43,7 +44,9 @@ describe("luarium", function()
     { { "create", "--name" }, "create: option --name needs its NAME" },
     { { "create", "--json=1" }, "create: option --json takes no value" },
     { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, got 'soon'" },
-    { { "create", "-e", "novalue" }, "create: option -e: expected NAME=VALUE, got 'novalue'" },
+    { { "create", "-e", "no value" }, "create: option -e: expected NAME=VALUE, or the NAME" },
+    { { "create", "-l", "novalue" }, "create: option -l: expected NAME=VALUE, got 'novalue'" },
+    { { "script.lua" }, "there is no command 'script.lua'\nhint: try `luarium run script.lua`" },
     { { "create", "extra" }, "create: 'extra' is too much" },
     { { "--color", "blue", "ls" }, "ls: option --color: expected one of auto, always, never, got 'blue'" },
     { { "exec" }, "exec: BOX is missing" },
@@ -113,6 +116,20 @@ describe("luarium", function()
     local report = json.decode(place:ok({ "destroy", "--all", "--yes", "--label", "keep=no", "--json" }))
     assert.same({ 2, 0 }, { #report.destroyed, #report.failed })
     assert.equal(1, place:records())
+  end))
+
+  it("asks on a terminal before it destroys all", within(function(place)
+    for answer, left in pairs({ n = 1, y = 0 }) do
+      if place:records() == 0 then
+        place:ok({ "create" })
+      end
+      local process = place:spawn({ "destroy", "--all" }, { pty = true })
+      program.read_until(process, "destroy 1 sandbox%? %[y/N%] ")
+      assert(task.await(process:write(answer .. "\n")))
+      program.read_all(process)
+      assert.same({ left, left }, { task.await(process:wait()).exit_code, place:records() })
+      process:close()
+    end
   end))
 
   it("keeps the state where it is told", within(function(place)
@@ -190,10 +207,23 @@ describe("luarium exec", function()
     assert.equal("--json -v\n", place:ok({ "exec", "box", "echo", "--json", "-v" }))
   end))
 
+  it("takes secrets from our environment, and keeps them out of the records", with_box(function(place)
+    place.env.MY_TOKEN = "s3cret-value"
+    place:ok({ "create", "-n", "safe", "-e", "MY_TOKEN" })
+    assert.equal("s3cret-value", place:ok({ "exec", "safe", "printf %s $MY_TOKEN" }))
+    assert.equal("s3cret-value", place:ok({ "exec", "box", "-e", "MY_TOKEN", "printf %s $MY_TOKEN" }))
+    local records = place:run({}, { argv = { "sh", "-c", "grep -r s3cret .state/sandboxes" } })
+    assert.equal("", records.stdout)
+  end))
+
+  it("starts commands with every signal at its default", with_box(function(place)
+    assert.equal("SigIgn:\t0000000000000000\n", place:ok({ "exec", "box", "grep SigIgn /proc/self/status" }))
+  end))
+
   it("passes output on while the command runs", with_box(function(place)
     local process = place:spawn({ "exec", "box", "echo first; read line; echo got $line" })
     program.read_until(process, "first\n") -- it waits for us now
-    require("luarium.task").await(process:write("an answer\n"))
+    task.await(process:write("an answer\n"))
     assert.equal("got an answer\n", program.read_all(process))
     process:close()
   end))
@@ -205,13 +235,13 @@ describe("luarium exec", function()
     assert.equal("", place:ok({ "exec", "box", "cat" }))
     local process = place:spawn({ "exec", "box", "echo done" }) -- its stdin stays open and empty
     program.read_until(process, "done\n")
-    assert.equal(0, require("luarium.task").await(process:wait()).exit_code)
+    assert.equal(0, task.await(process:wait()).exit_code)
     process:close()
   end))
 
   it("ends the command when nobody reads its output", with_box(function(place)
     local shell = { "sh", "-c", '"$0" exec box yes | head -n 1', place.program }
-    local result = assert(require("luarium.task").await(require("luarium.native").process.run(
+    local result = assert(task.await(require("luarium.native").process.run(
       place:options({}, { argv = shell, timeout = 10 }))))
     assert.same({ "y\n", false, "" }, { result.stdout, result.timed_out, result.stderr })
   end))
@@ -257,7 +287,7 @@ describe("luarium provider new", function()
       assert.equal(2, place:run({ "provider", "new", "Acme!" }).exit_code)
       assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +local\n"))
       local function here(list)
-        local root = assert(require("luarium.task").await(require("luarium.native").fs.realpath(".")))
+        local root = assert(task.await(require("luarium.native").fs.realpath(".")))
         return (list:gsub("[^;]+", function(path)
           return path:sub(1, 1) == "/" and path or root .. "/" .. path
         end))

@@ -1,5 +1,6 @@
 /* luarium.native: the one list of bindings. Each opener pushes its table, kept under its name. */
 #include "bind.h"
+#include "core/versions.h"
 
 static const struct {
   const char *name;
@@ -16,6 +17,21 @@ static const struct {
     {"archive", lum_open_archive},
 };
 
+/* native.libraries() -> list of {name, version} */
+static int native_libraries(lua_State *L) {
+  const struct lum_library *library = lum_libraries();
+  lua_newtable(L);
+  for (int i = 1; library->name; i++, library++) {
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, library->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, library->version);
+    lua_setfield(L, -2, "version");
+    lua_rawseti(L, -2, i);
+  }
+  return 1;
+}
+
 __attribute__((visibility("default"))) int luaopen_luarium_native(lua_State *L);
 
 int luaopen_luarium_native(lua_State *L) {
@@ -26,5 +42,7 @@ int luaopen_luarium_native(lua_State *L) {
   }
   lua_pushliteral(L, LUARIUM_VERSION);
   lua_setfield(L, -2, "version");
+  lua_pushcfunction(L, native_libraries);
+  lua_setfield(L, -2, "libraries");
   return 1;
 }

@@ -122,7 +122,7 @@ end
 
 local function libraries()
   local parts = { "luarium " .. native.version, (_VERSION:gsub("^Lua", "lua")) }
-  for _, library in ipairs(native.libraries and native.libraries() or {}) do
+  for _, library in ipairs(native.libraries()) do
     parts[#parts + 1] = library.name .. " " .. library.version
   end
   return "ok", table.concat(parts, ", ")

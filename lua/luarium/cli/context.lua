@@ -48,6 +48,9 @@ function Context:api()
     local luarium = require "luarium"
     local config = require "luarium.config"
     config.load(self.config_file)
+    if self.busy_limit then -- the argument wins over the file
+      require("luarium.cli.main_task").guard(self.busy_limit)
+    end
     if self.state_dir then
       luarium.configure({ state_dir = self.state_dir })
     end

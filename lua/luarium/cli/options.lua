@@ -7,7 +7,7 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "number", "seconds", "pair" (KEY=VALUE)
+---@field type string? "number", "seconds", "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -68,6 +68,13 @@ local converters = {
   pair = function(text)
     local key, value = text:match("^([^=]+)=(.*)$")
     return key and { key, value }, "NAME=VALUE"
+  end,
+  env = function(text)
+    local key, value = text:match("^([^=]+)=(.*)$")
+    if not key and text:match("^[%a_][%w_]*$") then
+      key, value = text, require("luarium.secret").env(text)
+    end
+    return key and { key, value }, "NAME=VALUE, or the NAME of a variable of ours"
   end,
 }
 

@@ -8,7 +8,8 @@ return {
   options = {
     { "-n --name", value = "NAME", about = "a name of your own, to find it by" },
     { "-i --image", value = "IMAGE", about = "the image to start from, where the provider has images" },
-    { "-e --env", value = "KEY=VALUE", type = "pair", many = true, about = "environment of every command in it" },
+    { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
+      about = "environment of every command in it; NAME alone: a secret, read from our environment" },
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "a label, shown by ls" },
     { "-t --timeout", value = "SECONDS", type = "seconds", about = "it ends by itself after so long" },
     { "-w --cwd", value = "DIR", about = "the working directory" },

@@ -67,7 +67,8 @@ return {
   failed_code = 125,
   arguments = { { "box", about = "id, beginning of an id, or name" } },
   options = {
-    { "-e --env", value = "KEY=VALUE", type = "pair", many = true, about = "environment of this command" },
+    { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
+      about = "environment of this command; NAME alone: a secret, read from our environment" },
     { "-t --timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
     { "-w --cwd", value = "DIR", about = "where it runs; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
