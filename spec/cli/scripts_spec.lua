@@ -1,0 +1,95 @@
+--- The scripts that come with Luarium, run by the real program.
+local async = require "spec.support.async"
+local json = require "luarium.json"
+local native = require "luarium.native"
+local program = require "spec.support.program"
+local task = require "luarium.task"
+
+local function within(fn)
+  return async(60, function()
+    program.with(fn)
+  end)
+end
+
+local function script(name)
+  return assert(task.await(native.fs.realpath("scripts/" .. name .. ".lua")))
+end
+
+local function sh(place, command)
+  local result = place:run({}, { argv = { "sh", "-ec", command } })
+  assert.equal(0, result.exit_code, command .. "\n" .. result.stdout .. result.stderr)
+  return result.stdout
+end
+
+--- Repositories with one commit each.
+local function repositories(place, ...)
+  for _, name in ipairs({ ... }) do
+    sh(place, ([[
+      git init -q -b main %s && cd %s && echo hello > a.txt && git add .
+      git -c user.name=spec -c user.email=spec@example.com commit -q -m first]]):format(name, name))
+  end
+end
+
+describe("scripts/", function()
+  it("quickstart.lua shows the first steps on every provider of this machine", within(function(place)
+    for _, provider in ipairs({ "local", "bubblewrap" }) do
+      local text = place:ok({ "run", "-q", "--provider", provider, script("quickstart") })
+      assert.equal("it says:\thello from Linux\nexit code of false:\t1\ntimed out:\ttrue\tafter printing\tbegun\n"
+        .. "one line\nanother line\nsquares:\t1 4 9 16\n", text)
+    end
+    assert.equal(0, place:records())
+  end))
+
+  it("agent_task.lua brings home what the agent did", within(function(place)
+    repositories(place, "app")
+    local text = place:ok({ "run", script("agent_task"), "repo=file://" .. place.dir .. "/app", "branch=fix/it",
+      'agent=cat > NEW; echo "$PROMPT" >> a.txt; echo working', "tests=grep -q 'make it so' NEW; echo tested",
+      "prompt=make it so", "artifacts=*.txt", "--out", "results" })
+    assert.equal("agent: ok\ntests: ok\nchanged files: 2\nresults: results/agent-task\n", text)
+    local report = json.decode(place:read("results/agent-task/report.json"))
+    assert.same({ "fix/it", 0, 0 }, { report.branch, report.exit_codes.agent.exit_code, report.exit_codes.tests.exit_code })
+    assert.equal("hello\nmake it so\n", place:read("results/agent-task/files/a.txt"))
+    assert.equal("make it so", sh(place, "cd app && git apply ../results/agent-task/diff.patch && cat NEW"))
+    assert.equal(0, place:records())
+  end))
+
+  it("agent_task.lua keeps the results of a task that failed, and fails", within(function(place)
+    repositories(place, "app")
+    local words = { "run", "-q", script("agent_task"), "repo=file://" .. place.dir .. "/app", "prompt=x",
+      "agent=echo half > NEW", "tests=echo broken; exit 3", "--out", "results" }
+    local result = place:run(words)
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stderr:find("the task failed: tests: exit 3", 1, true), result.stderr)
+    assert.truthy(place:read("results/agent-task/diff.patch"):find("+half", 1, true))
+    words[6], words[7] = "agent=sleep 60", "agent_timeout=0.2"
+    result = place:run(words)
+    assert.truthy(result.stdout:find("agent: timed out\ntests: not run\n", 1, true), result.stdout)
+    assert.equal(0, place:records())
+  end))
+
+  it("fan_out.lua goes on when some fail, and reports all", within(function(place)
+    repositories(place, "one", "two")
+    local base = "repo=file://" .. place.dir .. "/"
+    local result = place:run({ "run", "-q", script("fan_out"), base .. "one", base .. "none", base .. "two",
+      "prompt=good", "prompt=bad", "agent=cat > NEW", "tests=grep -q good NEW", "concurrency=2", "--out", "results" })
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stderr:find("4 of 6 failed", 1, true), result.stderr)
+    local rows = {}
+    for name, state in result.stdout:gmatch("(%d%d%-%w+) +(%w+)") do
+      rows[#rows + 1] = name .. " " .. state
+    end
+    assert.same({ "01-one ok", "02-one failed", "03-none failed", "04-none failed", "05-two ok", "06-two failed" }, rows)
+    local summary = json.decode(place:read("results/summary.json"))
+    assert.same({ 4, 6, 1 }, { summary.failed, #summary.jobs, summary.jobs[2].tests.exit_code })
+    assert.truthy(summary.jobs[3].error:find("none", 1, true))
+    assert.truthy(place:read("results/05-two/diff.patch"):find("+good", 1, true))
+    assert.equal(0, place:records())
+  end))
+
+  it("say what they take", within(function(place)
+    for _, name in ipairs({ "agent_task", "fan_out" }) do
+      local text = place:ok({ "run", script(name), "--help" })
+      assert.truthy(text:find("\n  prompt +%w+ +what the agents? .- %(required%)\n"), text)
+    end
+  end))
+end)
