@@ -5,6 +5,7 @@ local rawtar = require "spec.support.rawtar"
 local scratch = require "spec.support.scratch"
 
 local archive, await, sh = native.archive, task.await, scratch.sh
+local it_mounts = scratch.it_if(it, pending, scratch.can_mount(), "the right to mount")
 
 describe("native.archive", function()
   local dir, dest
@@ -274,6 +275,16 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
       end
     end))
 
+    it("what is wrong with a zip", async(function()
+      sh(("mkdir %s/keepers; cd %s/keepers; seq 1000 > ../keep; zip -q ../keep.zip ../keep"):format(dir, dir))
+      refused("protocol", "'%.%.'", scratch.read(dir .. "/keep.zip"))
+      sh(("cd %s; rm keep.zip; zip -q keep.zip keep; zip -qP secret keep.enc.zip keep"):format(dir))
+      local whole = scratch.read(dir .. "/keep.zip")
+      refused("protocol", "", whole:sub(1, 200))
+      refused("protocol", "", whole:sub(1, 300) .. string.char((whole:byte(301) + 1) % 256) .. whole:sub(302))
+      refused("protocol", "", scratch.read(dir .. "/keep.enc.zip"))
+    end))
+
     it("more than the limits", async(function()
       local two = { named "a", { name = "b", data = ("x"):rep(1000) } }
       refused("quota", "bytes", rawtar.archive(two), { limits = { bytes = 1000 } })
@@ -384,8 +395,7 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
     assert.error_matches(function() archive.pack {} end, "root")
   end))
 
-  it("leaves nothing behind when the disk is full", async(function()
-    if not scratch.is_root() then return pending("needs root to mount a small disk") end
+  it_mounts("leaves nothing behind when the disk is full", async(function()
     sh(("mkdir %s && mount -t tmpfs -o size=2m none %s"):format(dest, dest))
     local value, err = unpack(rawtar.archive { { name = "a", data = ("x"):rep(3000000) } })
     local left = sh("ls -A " .. dest)

@@ -4,6 +4,8 @@ local native = require "luarium.native"
 local scratch = require "spec.support.scratch"
 
 local fs, await, sh = native.fs, task.await, scratch.sh
+local it_mounts = scratch.it_if(it, pending, scratch.can_mount(), "the right to mount")
+local it_as_root = scratch.it_if(it, pending, scratch.is_root(), "root, to become somebody else")
 
 describe("native.fs.copy", function()
   local dir
@@ -26,10 +28,10 @@ describe("native.fs.copy", function()
 
   it("copies a tree with modes, times and links", async(function()
     sh(([[
-      cd %s; mkdir -p t/a/b t/none; echo hi > t/a/f; echo x > t/a/b/g; chmod 751 t/a; chmod 400 t/a/f; chmod 500 t/a/b
+      cd %s; mkdir -p t/a/b t/none; echo hi > t/a/f; echo x > t/a/b/g; chmod 751 t/a; chmod 400 t/a/f
       ln -s /etc/passwd t/abs; ln -s ../f t/a/b/up; ln -s nowhere t/dangling; : > t/empty; chmod 6755 t/empty
       printf x > t/'new
-line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; touch -d @3000 t/a/b t/a t/none t]])
+line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; touch -d @3000 t/a/b t/a t/none t; chmod 500 t/a/b]])
       :format(dir))
     local result = assert(copy("t", "u"))
     sh("chmod 755 " .. dir .. "/t/empty") -- set-uid is not copied
@@ -154,8 +156,7 @@ line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; tou
     assert.equal("", sh(("cmp %s/f %s/f; rm -r %s"):format(dir, far, far)))
   end))
 
-  it("leaves no half file when the disk is full", async(function()
-    if not scratch.is_root() then return pending("needs root to mount a small disk") end
+  it_mounts("leaves no half file when the disk is full", async(function()
     sh(("cd %s; mkdir m; mount -t tmpfs -o size=1m none m; head -c 3000000 /dev/urandom > f"):format(dir))
     local value, err = copy("f", "m/f")
     local written, write_err = await(fs.write_file(dir .. "/m/g", ("x"):rep(3000000), { atomic = true }))
@@ -166,8 +167,7 @@ line'; printf x > t/-rf; touch -h -d @1000.5 t/abs; touch -d @2000.25 t/a/f; tou
     assert.equal("", left)
   end))
 
-  it("works for users without rights of root", async(function()
-    if not scratch.is_root() then return pending("needs root to become somebody else") end
+  it_as_root("works for users without rights of root", async(function()
     sh(([[
       chmod 755 %s; mkdir %s/u; chown 65534 %s/u; cd %s/u
       setpriv --reuid 65534 --clear-groups sh -c 'mkdir -p t/a/b; echo x > t/a/b/f; chmod 0 t/a/b; chmod 500 t/a'

@@ -3,6 +3,7 @@ local await = require("luarium.task").await
 local fs = require("luarium.native").fs
 local scratch = require "spec.support.scratch"
 local sh = scratch.sh
+local it_mounts = scratch.it_if(it, pending, scratch.can_mount(), "the right to mount")
 
 describe("native.fs", function()
   local dir
@@ -214,8 +215,7 @@ describe("native.fs", function()
       assert.is_false(scratch.exists(dir .. "/t"))
     end))
 
-    it("stops at a mount point before it empties it", async(function()
-      if not scratch.is_root() then return pending("needs root to mount") end
+    it_mounts("stops at a mount point before it empties it", async(function()
       sh(("cd %s; mkdir -p t/a/m; mount -t tmpfs none t/a/m; : > t/a/m/precious"):format(dir))
       local value, err = await(fs.remove(dir .. "/t", { recursive = true }))
       local kept = scratch.exists(dir .. "/t/a/m/precious")

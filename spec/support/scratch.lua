@@ -49,4 +49,17 @@ function M.is_root()
   return M.sh("id -u") == "0"
 end
 
+--- Whether this is root with the right to mount, which root in a container often is not.
+function M.can_mount()
+  local dir = M.make()
+  local ok = M.is_root() and pcall(M.sh, ("mount -t tmpfs none %s && umount %s"):format(dir, dir))
+  M.drop(dir)
+  return ok
+end
+
+--- `it` where the condition holds, else a pending test that says why. Busted gives both only to spec files.
+function M.it_if(it, pending, condition, reason)
+  return condition and it or function(name) pending(name .. ": needs " .. reason) end
+end
+
 return M

@@ -70,7 +70,7 @@ size_t lum_hasher_digest(struct lum_hasher *hasher, unsigned char out[static LUM
 
 size_t lum_hasher_hex(struct lum_hasher *hasher, char out[static LUM_HASH_HEX]) {
   unsigned char digest[LUM_HASH_MAX];
-  size_t n = lum_hex_encode(digest, lum_hasher_digest(hasher, digest), out);
+  size_t len = lum_hasher_digest(hasher, digest), n = lum_hex_encode(digest, len, out);
   out[n] = '\0';
   return n;
 }
