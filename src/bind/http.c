@@ -484,10 +484,12 @@ static struct lum_raw *check_raw(lua_State *L, int arg) {
 static int push_raw_read(lua_State *L, struct lum_op *op) {
   const char *data;
   size_t len;
-  if (lum_raw_taken(op, &data, &len))
-    lua_pushlstring(L, data, len);
-  else
+  if (!lum_raw_taken(op, &data, &len)) {
     lua_pushnil(L);
+    return 1;
+  }
+  lua_pushlstring(L, data, len);
+  lum_raw_drop_taken(op);
   return 1;
 }
 

@@ -133,8 +133,9 @@ struct lum_raw *lum_raw_of(struct lum_op *op);
 struct lum_op *lum_raw_read(struct lum_raw *raw, size_t max, struct lum_err *err);
 struct lum_op *lum_raw_write(struct lum_raw *raw, const char *data, size_t len,
                              struct lum_err *err);
-bool lum_raw_taken(struct lum_op *op, const char **data,
-                   size_t *len); /* false at the end of the stream */
+/* The bytes of a completed read, kept by the operation until they are dropped: false at the end. */
+bool lum_raw_taken(struct lum_op *op, const char **data, size_t *len);
+void lum_raw_drop_taken(struct lum_op *op);
 /* Half-close; `unsupported` over TLS. */
 bool lum_raw_finish_write(struct lum_raw *raw, struct lum_err *err);
 void lum_raw_close(struct lum_raw *raw);

@@ -76,6 +76,7 @@ static void settle(struct lum_http_op **slot, const struct lum_err *err) {
 }
 
 void lum_http_wake_write(struct lum_http *http) {
+  lum_http_buf_free(&http->write->bytes); /* the collector does not see how large they are */
   settle(&http->write, NULL);
 }
 

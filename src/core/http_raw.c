@@ -188,6 +188,7 @@ static void try_write(struct lum_raw *raw) {
     }
     bytes->at += n;
   }
+  lum_http_buf_free(bytes); /* the collector does not see how large they are */
   settle(&raw->write, NULL);
 }
 
@@ -219,6 +220,7 @@ static bool opened(struct lum_raw *raw, struct lum_err *err) {
   CURLcode code = curl_easy_getinfo(raw->plan->transfer.easy, CURLINFO_ACTIVESOCKET, &fd);
   if (code != CURLE_OK || fd == CURL_SOCKET_BAD)
     return lum_http_refuse(raw->plan, err, LUM_INTERNAL, "curl has no socket to hand out");
+  lum_httpc_let_go(raw->client, fd);
   int rc = uv_poll_init(&raw->eng->loop, &raw->poll, fd);
   if (rc != 0)
     return lum_err_sys(err, -rc, "http.connect: cannot watch the socket");
@@ -347,9 +349,15 @@ struct lum_op *lum_raw_write(struct lum_raw *raw, const char *data, size_t len,
 
 bool lum_raw_taken(struct lum_op *op, const char **data, size_t *len) {
   struct lum_http_buf *bytes = &op_of(op)->bytes;
-  *data = bytes->data;
-  *len = bytes->len;
+  *data = bytes->data ? bytes->data : "";
+  *len = bytes->data ? bytes->len : 0;
   return bytes->len > 0;
+}
+
+void lum_raw_drop_taken(struct lum_op *op) {
+  struct lum_http_buf *bytes = &op_of(op)->bytes;
+  free(bytes->data);
+  bytes->data = NULL; /* its length stays: that this was not the end */
 }
 
 bool lum_raw_finish_write(struct lum_raw *raw, struct lum_err *err) {

@@ -189,6 +189,11 @@ static void unwatch(struct sock *sock, int fd) {
     stop(sock);
 }
 
+void lum_httpc_let_go(struct lum_httpc *client, int fd) {
+  if ((size_t)fd < client->sock_cap && client->socks[fd])
+    stop(client->socks[fd]);
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socketp) {
   (void)easy;
   (void)socketp;

@@ -38,6 +38,9 @@ struct lum_httpc *lum_httpc_get(struct lum_engine *eng, struct lum_err *err);
 struct lum_httpc *lum_httpc_new(struct lum_engine *eng, struct lum_err *err);
 void lum_httpc_free(struct lum_httpc *client);
 
+/* Stops watching a descriptor that curl is done with, so that somebody else can. */
+void lum_httpc_let_go(struct lum_httpc *client, int fd);
+
 void lum_httpc_join(struct lum_httpc *client, struct lum_httpc_guest *guest);
 void lum_httpc_leave(struct lum_httpc_guest *guest);
 
