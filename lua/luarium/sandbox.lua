@@ -586,8 +586,9 @@ end
 
 --- The repository at a path of the sandbox.
 ---@param path string?
-function Sandbox:git(path)
-  return require("luarium.git").open(self, path or ".")
+---@param options {url?: string, base?: string}?
+function Sandbox:git(path, options)
+  return require("luarium.git").open(self, path or ".", options)
 end
 
 --- Collects diff, files, logs and a report into a local folder; see luarium.collect.
