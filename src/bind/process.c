@@ -18,7 +18,8 @@
 #define OUTPUT_DEFAULT (8 * 1024 * 1024)
 #define OUTPUT_MAX (1024.0 * 1024 * 1024)
 #define GRACE_DEFAULT_MS 100
-#define READ_DEFAULT (256 * 1024)
+/* Larger strings make malloc give the memory back and fault it in anew for each of them. */
+#define READ_DEFAULT (128 * 1024)
 
 struct process_box {
   struct lum_process *proc; /* NULL: never started or given back */

@@ -32,7 +32,7 @@ local function settle_loose(self)
     return
   end
   self.last = self.last + 1
-  self.back[self.last] = table.concat(self.loose)
+  self.back[self.last] = #self.loose == 1 and self.loose[1] or table.concat(self.loose)
   self.back_size = self.back_size + self.loose_size
   self.loose, self.loose_size = {}, 0
   while self.back_size - #self.back[self.first] >= self.back_limit do
