@@ -1,14 +1,14 @@
 --- A provider that can only run commands: everything else is emulated. It runs them in a folder of this machine,
 --- with the shell and tools of one of several kinds, and as another user when asked.
-local await = require("luarium.task").await
 local emulate = require "luarium.provider.emulate"
 local native = require "luarium.native"
 local provider = require "luarium.provider"
 local scratch = require "spec.support.scratch"
+local task = require "luarium.task"
 
 local M = {}
 
-local process = native.process
+local await, process = task.await, native.process
 local SYSTEM = "/usr/local/bin:/usr/bin:/bin"
 
 local function is_installed(program)
@@ -137,6 +137,17 @@ function M.new(options)
       return instance:call(operation, box, ...)
     end,
   }
+end
+
+--- Waits until what was cut off has cleaned up after itself: the search for what killed commands left behind, which
+--- holds descriptors meanwhile, and the removal of temporary files and folders in a folder.
+---@async
+---@param folder string?
+function M.settle(folder)
+  assert(await(process.sweep("LUARIUM_SPEC=settle")))
+  while folder and scratch.sh("ls -A " .. folder):find(".luarium-", 1, true) do
+    task.sleep(0.01)
+  end
 end
 
 function M.drop(world)

@@ -210,13 +210,14 @@ local function tree_sink(path)
     end,
     finish = function()
       local result, err = await(unpacker:finish())
+      unpacker:abort() -- releases it now: compiled code may keep it from the collector
       for _, entry in ipairs(result and result.skipped or {}) do
         entry.path = entry.path:gsub("^%./", "") -- tar was given "."
       end
       return result, err
     end,
     abort = function()
-      unpacker:abort()
+      await(unpacker:abort())
     end,
   }
 end
