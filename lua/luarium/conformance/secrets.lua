@@ -29,6 +29,7 @@ end
 
 local function expect_nowhere(text, value, what)
   expect.lacks(text, value, what)
+  expect.lacks(text, value:sub(1, -4), what .. " (its plain part)")
   expect.lacks(text, native.crypto.base64_encode(value), what .. " (as base64)")
   local escaped = value:gsub("[%+/=]", { ["+"] = "%2B", ["/"] = "%2F", ["="] = "%3D" })
   expect.lacks(text, escaped, what .. " (in an address)")
@@ -93,6 +94,8 @@ check("output events tell no secret, also one cut in two", function(c)
     expect.equal(table.concat(seen), value .. "\n", "stdout by callback")
   end)
   expect_nowhere(told, value, "the events")
+  expect.lacks(told, value:sub(1, 12), "the events (the first part)")
+  expect.lacks(told, value:sub(13, -4), "the events (the second part)")
 end)
 
 check("a secret cannot be printed or joined by accident", { own = true }, function()
