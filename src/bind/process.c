@@ -5,6 +5,7 @@
 #include "core/exec.h"
 #include "core/process.h"
 #include "core/proctree.h"
+#include "core/sweep.h"
 #include "core/child.h"
 
 #include <errno.h>

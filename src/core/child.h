@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "procio.h"
 #include "proctree.h"
+#include "sweep.h"
 #include "spawn.h"
 
 struct lum_child;

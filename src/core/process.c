@@ -448,10 +448,9 @@ const struct lum_process_status *lum_process_wait_result(struct lum_op *op) {
 bool lum_process_kill(struct lum_process *proc, int sig, struct lum_err *err) {
   if (proc->closed)
     return fail_closed(err, "process.kill");
-  if (!lum_child_signal(&proc->child, sig, err))
-    return false;
-  if (sig == SIGKILL)
-    lum_child_kill(&proc->child);
+  if (sig != SIGKILL || !lum_child_reachable(&proc->child))
+    return lum_child_signal(&proc->child, sig, err);
+  lum_child_kill(&proc->child);
   return true;
 }
 

@@ -103,7 +103,7 @@ static ssize_t slurp(const char *path, char *buf, size_t size) {
 }
 
 static void add_children_of_task(pid_t pid, pid_t tid, struct lum_pids *pids) {
-  char path[64], text[8192];
+  char path[64], text[32 * 1024];
   snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)tid);
   ssize_t n = slurp(path, text, sizeof text - 1);
   if (n <= 0)

@@ -122,10 +122,11 @@ static bool make_env(struct work *w, struct lum_err *err) {
   return true;
 }
 
-/* 0 when the file could be executed, else an errno. */
-static int check_file(int dirfd, const char *path) {
+/* 0 when the file could be executed, else an errno; *found tells whether it is there. */
+static int check_file(int dirfd, const char *path, bool *found) {
   struct stat st;
-  if (fstatat(dirfd, path, &st, 0) != 0)
+  *found = fstatat(dirfd, path, &st, 0) == 0;
+  if (!*found)
     return errno;
   if (S_ISDIR(st.st_mode))
     return EISDIR;
@@ -145,21 +146,22 @@ static const char *path_of(const char *const *env) {
 /* Looks along the given environment's PATH, as the child would: 0 and w->path, or an errno. */
 static int find_program(struct work *w) {
   const char *name = w->opts->argv[0];
+  bool found = false;
   if (*name == '\0')
     return ENOENT;
   if (strchr(name, '/')) {
     if (snprintf(w->path, sizeof w->path, "%s", name) >= (int)sizeof w->path)
       return ENAMETOOLONG;
-    return check_file(w->dirfd, w->path);
+    return check_file(w->dirfd, w->path, &found);
   }
   int result = ENOENT;
   for (const char *dir = path_of(w->env); dir;) {
     size_t len = strcspn(dir, ":");
     int n = snprintf(w->path, sizeof w->path, "%.*s/%s", len ? (int)len : 1, len ? dir : ".", name);
-    int rc = n < (int)sizeof w->path ? check_file(w->dirfd, w->path) : ENAMETOOLONG;
+    int rc = n < (int)sizeof w->path ? check_file(w->dirfd, w->path, &found) : ENAMETOOLONG;
     if (rc == 0)
       return 0;
-    if (rc == EACCES || rc == EISDIR)
+    if (found)
       result = EACCES;
     dir = dir[len] == ':' ? dir + len + 1 : NULL;
   }
@@ -409,6 +411,9 @@ static bool run_child(struct work *w, struct lum_spawned *out, struct lum_err *e
     return launch_failed(&l, out, err);
   }
   int pidfd = lum_pidfd(pid);
+  if (pidfd < 0 && errno == ESRCH) /* gone, and reaped by the kernel: its pid may be anybody's */
+    return lum_err_set(err, LUM_INTERNAL, "spawn '%.200s': the host ignores SIGCHLD",
+                       w->opts->argv[0]);
   if (pidfd < 0 && errno != ENOSYS) {
     lum_err_sys(err, errno, "spawn '%.200s'", w->opts->argv[0]);
     kill(-pid, SIGKILL);
