@@ -34,7 +34,12 @@ M.methods = Sandbox
 local live = setmetatable({}, { __mode = "v" }) -- id -> object, so that one process has one object per sandbox
 local instances = setmetatable({}, { __mode = "k" }) -- sandbox -> provider instance
 
+--- Raises with the operation's name and without secrets. The reason of a cancelled task passes as it is: scopes know it
+--- by identity.
 local function raise(err, op)
+  if err == task.cancel_reason() then
+    error(err, 0)
+  end
   if errors.is(err) and not err.op and op then
     err = err:wrap(op)
   end
