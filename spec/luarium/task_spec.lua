@@ -19,6 +19,17 @@ describe("task", function()
     assert.is_true(now() - began >= 0.03)
   end)
 
+  it("returns as soon as the task has ended, whatever else is under way", function()
+    local other = task.spawn_detached("other", task.sleep, 5)
+    local began = now()
+    task.run(task.sleep, 0.01)
+    task.run(function() end)
+    assert.is_true(now() - began < 1)
+    task.cancel(other)
+    pcall(other.wait, other)
+    assert.equal(0, task.live())
+  end)
+
   it("returns every result of a function, nils included", async(function()
     assert.same({ n = 3, nil, 2, nil }, { n = select("#", task.run(function()
       return nil, 2, nil

@@ -82,8 +82,11 @@ end
 local turn
 
 local function drive(op)
-  while not op:done() do
-    turn(-1)
+  local function done()
+    return op:done()
+  end
+  while not done() do
+    turn(-1, done)
   end
   return op:result()
 end
@@ -141,7 +144,7 @@ function M.park(what, condition, uninterruptible)
   local task = current
   if not task then
     while not condition() do
-      local n, state = turn(-1)
+      local n, state = turn(-1, condition)
       if n == 0 and state == "idle" and tail < head and not condition() then
         errors.raise("internal", "deadlock: nothing is left that could end the wait for " .. what)
       end
@@ -295,12 +298,18 @@ local function run_ready()
   end
 end
 
---- One round: run what is ready, then let the engine wait up to timeout_ms (-1: until something happens).
+--- One round: run what is ready, then let the engine wait up to timeout_ms (-1: until something happens). It does not
+--- wait when what the caller drives the loop for has come true meanwhile.
+---@param timeout_ms number
+---@param done (fun(): boolean)?
 ---@return integer n completed operations
 ---@return string state "done", "timeout", "woken" or "idle"
-function turn(timeout_ms)
+function turn(timeout_ms, done)
   run_ready()
-  local n, state = loop.poll(tail >= head and 0 or timeout_ms, completed)
+  if tail >= head or done and done() then
+    timeout_ms = 0
+  end
+  local n, state = loop.poll(timeout_ms, completed)
   for i = 1, n do
     local id = completed[i]
     local waiter = waiters[id]
@@ -364,8 +373,11 @@ end
 --- Runs the loop until the task has ended. `on_deadlock(task)` is asked once when nothing can ever end it.
 function M.run_until_done(task, on_deadlock)
   local told = false
-  while task.state ~= "done" do
-    local n, state = turn(-1)
+  local function done()
+    return task.state == "done"
+  end
+  while not done() do
+    local n, state = turn(-1, done)
     if n == 0 and state == "idle" and tail < head and task.state ~= "done" then
       if told then
         errors.raise("internal", "deadlock: tasks wait for each other:\n" .. M.dump())
