@@ -126,16 +126,38 @@ end
 --- Seconds after which a repetition counts as hanging.
 M.patience = 180
 
---- Runs the child function `name` of a benchmark file in a process of its own and returns its table.
-function M.child(file, name, params)
-  local state = M.fresh("state")
-  local text = M.run {
+local function child_command(file, name, params, state)
+  return M.command {
     "env", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath, "LUARIUM_STATE_DIR=" .. state,
     "LUARIUM_CACHE_DIR=" .. M.folder .. "/cache", "timeout", "-k", "5", tostring(M.patience), "lua5.4",
     M.root .. "/bench/run.lua", "--build", M.build, "--child", file, name, cjson.encode(params or {}),
   }
+end
+
+--- Runs the child function `name` of a benchmark file in a process of its own and returns its table.
+function M.child(file, name, params)
+  return M.children(file, name, params, 1)[1]
+end
+
+--- The same in several processes at once, which share nothing but the cache folder.
+function M.children(file, name, params, count)
+  local lines, outputs, state = {}, {}, M.fresh("state")
+  M.run { "mkdir", state }
+  for i = 1, count do
+    outputs[i] = ("%s/%d.json"):format(state, i)
+    lines[i] = ("%s >%s & p%d=$!"):format(child_command(file, name, params, ("%s/%d"):format(state, i)),
+      quote(outputs[i]), i)
+  end
+  for i = 1, count do
+    lines[#lines + 1] = ("wait $p%d || status=$?"):format(i)
+  end
+  M.capture("status=0\n" .. table.concat(lines, "\n") .. "\n(exit $status)")
+  local results = {}
+  for i, output in ipairs(outputs) do
+    results[i] = cjson.decode(M.read(output))
+  end
   M.run { "rm", "-rf", "--", state }
-  return cjson.decode(text)
+  return results
 end
 
 --- The other end of M.child.
