@@ -12,13 +12,14 @@ cjson.encode_invalid_numbers(false)
 
 local M = { null = cjson.null }
 
-local array_mt = cjson.array_mt
+--- lua-cjson writes an empty table as an object; this text stands for an empty list until the value is written.
+local EMPTY_LIST = "\1empty list\1"
 
---- Marks a list so that it stays a list when it is empty.
+--- A list that is written as a list also when it is empty.
 ---@param list table
----@return table list
+---@return table|string list for M.encode only
 function M.array(list)
-  return array_mt and setmetatable(list, array_mt) or list
+  return #list > 0 and list or EMPTY_LIST
 end
 
 --- Text of a value.
@@ -28,7 +29,7 @@ end
 function M.encode(value)
   local ok, text = pcall(cjson.encode, value)
   if ok then
-    return text
+    return (text:gsub('"\\u0001empty list\\u0001"', "[]"))
   end
   return nil, errors.new("invalid", "json: " .. tostring(text))
 end

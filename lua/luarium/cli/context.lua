@@ -87,23 +87,13 @@ function Context:print(format, ...)
   io.stdout:write(select("#", ...) > 0 and format:format(...) or format, "\n")
 end
 
---- Stands for an empty list in JSON: an empty table alone would be written as an object.
-local EMPTY = "\1empty list\1"
-
---- A list for print_json.
----@param list any[]
----@return any
-function Context.list(_, list)
-  return #list > 0 and list or EMPTY
-end
-
 --- Writes a value as one line of JSON to standard output.
 function Context:print_json(value)
   local text, err = require("luarium.json").encode(value)
   if not text then
     error(err, 0)
   end
-  io.stdout:write((text:gsub('"\\u0001empty list\\u0001"', "[]")), "\n")
+  io.stdout:write(text, "\n")
 end
 
 --- Tells the user something beside the result.

@@ -1,4 +1,5 @@
 --- luarium cp
+local json = require "luarium.json"
 local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
@@ -108,7 +109,7 @@ return {
       local skipped = result.skipped or {}
       if context.json then
         context:print_json({ files = result.files, bytes = result.bytes,
-          skipped = context:list(skipped) })
+          skipped = json.array(skipped) })
       else
         context:note("copied %d file%s, %s", result.files, result.files == 1 and "" or "s", format.size(result.bytes))
         for _, item in ipairs(skipped) do

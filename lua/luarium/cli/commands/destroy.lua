@@ -1,4 +1,5 @@
 --- luarium destroy
+local json = require "luarium.json"
 local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
@@ -73,7 +74,7 @@ return {
         end
       end
       if context.json then
-        context:print_json({ destroyed = context:list(gone), failed = context:list(failed) })
+        context:print_json({ destroyed = json.array(gone), failed = json.array(failed) })
       end
       if #failed > 0 then
         errors.raise("io", ("%d of %d could not be destroyed; %s: %s"):format(#failed, #records, failed[1].id,

@@ -1,4 +1,5 @@
 --- luarium ls
+local json = require "luarium.json"
 local format = require "luarium.cli.format"
 
 local function age(record)
@@ -32,7 +33,7 @@ return {
             external_id = record.external_id, status = status(record), created_at = record.created_at,
             expires_at = record.expires_at, labels = record.labels, cwd = record.cwd }
         end
-        return context:print_json(context:list(list))
+        return context:print_json(json.array(list))
       end
       local rows = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LABELS" } }
       for _, record in ipairs(records) do

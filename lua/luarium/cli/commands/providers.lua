@@ -1,4 +1,5 @@
 --- luarium providers
+local json = require "luarium.json"
 local format = require "luarium.cli.format"
 
 local marks = { native = "native", emulated = "emulated", unsupported = "-" }
@@ -31,9 +32,9 @@ local function as_json(context, provider, found, broken, names)
   local list = {}
   for i, definition in ipairs(found) do
     list[i] = { name = definition.name, summary = definition.summary, docs = definition.docs,
-      configured = context:list(names[definition.name] or {}), capabilities = provider.capabilities(definition) }
+      configured = json.array(names[definition.name] or {}), capabilities = provider.capabilities(definition) }
   end
-  context:print_json({ providers = context:list(list), broken = context:list(broken) })
+  context:print_json({ providers = json.array(list), broken = json.array(broken) })
 end
 
 local function matrix(provider, found)
