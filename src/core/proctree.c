@@ -7,8 +7,6 @@
 #include "target.h"
 #include "worker.h"
 
-#define STOP_WAIT                                                                                  \
-  0.002 /* seconds for a whole tree; all but those that the kernel holds stop at once */
 #define TREE_MAX 4096 /* descendants followed right in the engine's thread */
 
 static void pin_child(struct lum_targets *tree, pid_t parent, pid_t pid) {
@@ -31,15 +29,13 @@ static void pin_children(struct lum_targets *tree, pid_t parent, struct lum_pids
 void lum_tree_kill(pid_t root) {
   struct lum_targets tree = {0};
   struct lum_pids pids = {0};
-  kill(-root, SIGSTOP);
-  double end = lum_monotonic() + STOP_WAIT;
-  lum_targets_add(&tree, root, -1, NULL);
-  for (size_t i = 0; i < tree.count; i++) {
-    lum_target_await_stop(&tree.list[i], end);
+  kill(-root,
+       SIGSTOP); /* nothing new while we look; not waited for, as the engine's thread must not */
+  pin_children(&tree, root, &pids);
+  for (size_t i = 0; i < tree.count; i++)
     pin_children(&tree, tree.list[i].pid, &pids);
-  }
   kill(-root, SIGKILL);
-  for (size_t i = 1; i < tree.count; i++)
+  for (size_t i = 0; i < tree.count; i++)
     lum_target_signal(&tree.list[i], SIGKILL);
   lum_targets_clear(&tree);
   free(tree.list);

@@ -11,7 +11,7 @@
 #include "engine.h"
 #include "procfs.h"
 
-#define FREEZE_WAIT 0.02 /* seconds for all; the kernel may hold one for longer */
+#define FREEZE_WAIT 0.2 /* seconds for all; the kernel may hold one for longer */
 
 void lum_unpin(int pidfd) {
   if (pidfd >= 0)
@@ -72,17 +72,14 @@ static bool is_frozen(const struct lum_target *target) {
   return !lum_procfs_stat(target->pid, &st) || st.exiting || st.state == 'T' || st.state == 't';
 }
 
-void lum_target_await_stop(const struct lum_target *target, double end) {
-  while (!is_frozen(target) && lum_monotonic() < end) {
-    struct timespec pause = {0, 50000};
-    nanosleep(&pause, NULL);
-  }
-}
-
 void lum_targets_freeze(const struct lum_targets *targets, size_t first) {
   for (size_t i = first; i < targets->count; i++)
     lum_target_signal(&targets->list[i], SIGSTOP);
   double end = lum_monotonic() + FREEZE_WAIT;
-  for (size_t i = first; i < targets->count; i++)
-    lum_target_await_stop(&targets->list[i], end);
+  for (size_t i = first; i < targets->count; i++) {
+    while (!is_frozen(&targets->list[i]) && lum_monotonic() < end) {
+      struct timespec pause = {0, 50000};
+      nanosleep(&pause, NULL);
+    }
+  }
 }

@@ -33,9 +33,6 @@ void lum_unpin(int pidfd);
 bool lum_target_signal(const struct lum_target *target, int sig);
 bool lum_target_is_gone(const struct lum_target *target);
 
-/* Waits until it has stopped, or the monotonic time is end: before, it may still start others. */
-void lum_target_await_stop(const struct lum_target *target, double end);
-
 /* Stops those from index first on and waits a moment for that. */
 void lum_targets_freeze(const struct lum_targets *targets, size_t first);
 
