@@ -280,7 +280,8 @@ function M.poll(options, look)
       return value or nil, err
     end
     if native.loop.monotonic() + delay > finish_at then
-      return nil, errors.new("timeout", ("%s: not within %g s"):format(options.what, options.timeout), { retryable = true })
+      return nil, errors.new("timeout", ("%s: not within %g s"):format(options.what, options.timeout),
+        { retryable = true })
     end
     task.sleep(delay)
     delay = math.min(delay * 1.5, options.at_most or 5)

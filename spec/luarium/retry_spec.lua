@@ -1,0 +1,82 @@
+local async = require "spec.support.async"
+local errors = require "luarium.error"
+local native = require "luarium.native"
+local retry = require "luarium.retry"
+local task = require "luarium.task"
+
+local now = native.loop.monotonic
+
+local function flaky(failures, fields)
+  local calls = 0
+  return function()
+    calls = calls + 1
+    if calls <= failures then
+      return nil, errors.new("unavailable", "down", fields or { retryable = true })
+    end
+    return "up", calls
+  end, function()
+    return calls
+  end
+end
+
+describe("retry", function()
+  it("tries again until it works", async(function()
+    local fn, calls = flaky(2)
+    assert.equal("up", retry.call({ initial = 0.001 }, fn))
+    assert.equal(3, calls())
+  end))
+
+  it("gives up after max attempts, or at once when it is of no use", async(function()
+    local fn, calls = flaky(9)
+    local value, err = retry.call({ max = 3, initial = 0.001 }, fn)
+    assert.is_nil(value)
+    assert.equal("down", err.message)
+    assert.equal(3, calls())
+    fn, calls = flaky(9, { retryable = false })
+    retry.call({ max = 3, initial = 0.001 }, fn)
+    assert.equal(1, calls())
+  end))
+
+  it("waits at least as long as the other side asked for", async(function()
+    local began = now()
+    retry.call({ initial = 0.0001 }, (flaky(1, { retryable = true, retry_after = 0.05 })))
+    assert.is_true(now() - began >= 0.05)
+  end))
+
+  it("does not begin a wait that would pass the deadline", async(function()
+    local began = now()
+    local _, err = task.timeout(1, retry.call, {}, (flaky(9, { retryable = true, retry_after = 30 })))
+    assert.equal("unavailable", err.kind)
+    assert.is_true(now() - began < 0.5)
+  end))
+
+  it("draws its delays from a range that grows to a cap", function()
+    local policy = { initial = 1, factor = 2, cap = 3 }
+    local low, high = math.huge, 0
+    for _ = 1, 300 do
+      local delay = retry.delay(policy, 2, {})
+      low, high = math.min(low, delay), math.max(high, delay)
+      assert.is_true(retry.delay(policy, 9, {}) < 3)
+    end
+    assert.is_true(low < 0.5 and high > 1.5 and high < 2)
+  end)
+
+  it("tells about each new attempt and refuses unknown options", async(function()
+    local told = {}
+    retry.call({ initial = 0.001, on_retry = function(err, attempt, delay)
+      told[#told + 1] = { err.kind, attempt, type(delay) }
+    end }, (flaky(2)))
+    assert.same({ { "unavailable", 1, "number" }, { "unavailable", 2, "number" } }, told)
+    local ok, err = pcall(retry.call, { attempts = 3 }, print)
+    assert.is_false(ok)
+    assert.equal("invalid", err.kind)
+  end))
+
+  it("lets the end of its task through", async(function()
+    local ok, err = pcall(task.timeout, 0.02, retry.call, { initial = 60, cap = 60 }, function()
+      task.sleep(60)
+    end)
+    assert.is_false(ok)
+    assert.equal("timeout", err.kind)
+  end))
+end)
