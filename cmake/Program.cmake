@@ -41,7 +41,7 @@ add_custom_command(
   DEPENDS luarium_embed ${LUARIUM_LUA_FILES} ${LUARIUM_PROVIDER_FILES}
   COMMENT "Embedding the Lua files" VERBATIM)
 
-add_executable(luarium src/main.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
+add_executable(luarium src/main.c src/embedded.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
 target_link_libraries(luarium PRIVATE luarium_flags luarium_lua)
 luarium_link_lazily(luarium luarium_core CURL ARCHIVE CRYPTO ZLIB)
 target_compile_definitions(luarium PRIVATE LUARIUM_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
@@ -52,8 +52,21 @@ if(LUARIUM_CJSON_STATIC)
 endif()
 set_target_properties(luarium PROPERTIES ENABLE_EXPORTS ON RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
+# The embeddable library, for programs that bring their own Lua 5.4: include/luarium.h.
+add_library(luarium_library SHARED src/embedded.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
+target_include_directories(luarium_library PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>)
+target_link_libraries(luarium_library PRIVATE luarium_flags luarium_core PUBLIC PkgConfig::LUA)
+set_target_properties(luarium_library PROPERTIES OUTPUT_NAME luarium VERSION ${PROJECT_VERSION} SOVERSION 0)
+
+# A host of our own for its spec.
+add_executable(embedding_host EXCLUDE_FROM_ALL spec/support/embedding_host.c)
+target_link_libraries(embedding_host PRIVATE luarium_flags luarium_library)
+set_target_properties(embedding_host PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
+
 # One file to copy; and the module and the Lua files for a stock lua5.4.
 install(TARGETS luarium RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS luarium_library LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/luarium.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS luarium_native LIBRARY DESTINATION lib/lua/5.4/luarium)
 install(DIRECTORY lua/luarium DESTINATION share/lua/5.4 FILES_MATCHING PATTERN "*.lua"
         PATTERN "luarium/providers" EXCLUDE)
