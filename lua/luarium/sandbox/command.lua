@@ -1,0 +1,165 @@
+--- Commands and live processes of a sandbox.
+local check = require "luarium.check"
+local errors = require "luarium.error"
+local event = require "luarium.event"
+local contract = require "luarium.provider.contract"
+local object = require "luarium.sandbox.object"
+local secret = require "luarium.secret"
+
+local Sandbox = object.methods
+
+local function command_of(command, where)
+  if type(command) == "string" then
+    check.argument(command, "text", where, "the command")
+    return { argv = { "/bin/sh", "-c", command }, shell = command }
+  end
+  check.argument(command, "strings", where, "the command")
+  if #command == 0 or command[1] == "" then
+    errors.raise("invalid", where .. ": the command is empty: expected a text for the shell or a list of arguments")
+  end
+  for i, argument in ipairs(command) do
+    if argument:find("\0", 1, true) then
+      errors.raise("invalid", ("%s: argument %d contains a NUL byte"):format(where, i))
+    end
+  end
+  return { argv = command }
+end
+
+local function describe(command)
+  local text = secret.redact(command.shell or table.concat(command.argv, " "))
+  return #text > 200 and text:sub(1, 197) .. "..." or text
+end
+
+local STREAMED_OUTPUT = 262144 -- kept of a stream that a callback gets whole
+
+--- Output events for displays: whole chunks, only when somebody listens.
+local function tee(box, stream, callback)
+  if not event.wanted("output") then
+    return callback
+  end
+  local redact = secret.stream_redactor()
+  return function(chunk)
+    event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = redact(chunk) })
+    if callback then
+      callback(chunk)
+    end
+  end
+end
+
+local function exec_options(box, options, where)
+  options = check.options(options, contract.exec_options, where)
+  local env = {}
+  for key, value in pairs(box.env) do
+    env[key] = value
+  end
+  for key, value in pairs((object.reveal_map(options.env))) do
+    env[key] = value
+  end
+  if type(options.stdin) == "table" and type(options.stdin.file) ~= "string" then
+    errors.raise("invalid", where .. ": option 'stdin': expected bytes, { file = path } or a function")
+  end
+  local streamed = options.on_stdout or options.on_stderr
+  return {
+    cwd = options.cwd and box:path(options.cwd) or box.cwd, env = env, stdin = options.stdin, user = options.user,
+    timeout = options.timeout, max_output = options.max_output or streamed and STREAMED_OUTPUT or nil,
+    pty = options.pty, cols = options.cols, rows = options.rows, merge = options.merge,
+    on_stdout = options.on_stdout, on_stderr = options.on_stderr,
+  }
+end
+
+local function check_result(command, result)
+  if result.timed_out then
+    errors.raise("timeout", ("exec: `%s` was stopped after %.1f s"):format(describe(command), result.duration or 0),
+      { data = result })
+  elseif result.exit_code ~= 0 then
+    local how = result.signal and "was killed by " .. result.signal or "exited with " .. tostring(result.exit_code)
+    local text = result.stderr ~= "" and result.stderr or result.stdout or ""
+    local last = text:match("([^\n]*)\n*$") or ""
+    errors.raise("io", ("exec: `%s` %s%s"):format(describe(command), how,
+      last ~= "" and ": " .. secret.redact(last):sub(1, 300) or ""), { name = "EXIT", data = result })
+  end
+  return result
+end
+
+event.summaries["sandbox.exec"] = function(result)
+  return { exit_code = result.exit_code, signal = result.signal, timed_out = result.timed_out,
+    stdout_bytes = result.stdout_bytes, stderr_bytes = result.stderr_bytes }
+end
+
+---@class luarium.ExecResult
+---@field exit_code integer? nil when a signal or the timeout ended it
+---@field ok boolean exit_code is 0
+---@field signal string? such as "SIGKILL"
+---@field stdout string the bytes kept; front and back when there were more than max_output
+---@field stderr string
+---@field stdout_bytes integer how many there were
+---@field stderr_bytes integer
+---@field truncated boolean some were dropped
+---@field timed_out boolean
+---@field held_open boolean? a background process still held the output, where the provider can tell
+---@field oom boolean? killed for want of memory, where the provider can tell
+---@field duration number seconds
+
+--- Runs a command to its end. A text goes through the shell, a list is an argv without one. A command that fails is a
+--- result, not an error, unless `check` is set.
+---@async
+---@param command string|string[]
+---@param options {cwd?: string, env?: table, stdin?: string|table|function, user?: string, timeout?: number,
+---  max_output?: integer, pty?: boolean, cols?: integer, rows?: integer, on_stdout?: fun(chunk: string),
+---  on_stderr?: fun(chunk: string), check?: boolean, merge?: boolean}? timeout in seconds, max_output in bytes a stream
+---@return luarium.ExecResult
+function Sandbox:exec(command, options)
+  command = command_of(command, "exec")
+  local given = exec_options(self, options, "exec")
+  given.on_stdout = tee(self, "stdout", given.on_stdout)
+  given.on_stderr = tee(self, "stderr", given.on_stderr)
+  local result = object.span(self, "exec", { command = describe(command) }, command, given)
+  result.ok = result.exit_code == 0 and not result.timed_out
+  if options and options.check then
+    check_result(command, result)
+  end
+  return result
+end
+
+---@class luarium.Process
+local Process = {}
+local process_mt = { __index = Process, __name = "luarium.Process" }
+
+for _, name in ipairs({ "read", "write", "close_stdin", "wait", "kill", "resize" }) do
+  Process[name] = function(self, ...)
+    local handle = self.handle
+    if not handle then
+      errors.raise("invalid", "process:" .. name .. ": the process was closed")
+    end
+    local value, second = handle[name](handle, ...)
+    if value == nil and errors.is(second) then
+      object.raise(second, "process." .. name)
+    end
+    return value, second
+  end
+end
+
+--- Kills what is left of it and gives back its streams. May be called again.
+function Process:close()
+  local handle = self.handle
+  self.handle = nil
+  if handle then
+    handle:close()
+  end
+end
+
+process_mt.__close = Process.close
+process_mt.__gc = Process.close
+
+--- Starts a live process: read() -> bytes, "stdout"|"stderr" or nil at the end; write, close_stdin, wait, kill, resize,
+--- close.
+---@async
+---@param command string|string[]
+---@param options table? as for exec, without callbacks
+---@return luarium.Process
+function Sandbox:spawn(command, options)
+  command = command_of(command, "spawn")
+  local given = exec_options(self, options, "spawn")
+  local handle = object.span(self, "spawn", { command = describe(command) }, command, given)
+  return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
+end
