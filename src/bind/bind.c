@@ -142,7 +142,8 @@ static int op_cancel(lua_State *L) {
   return 0;
 }
 
-/* op:progress() -> done, total (0 while unknown), in bytes or items; nothing for operations that do not count. */
+/* op:progress() -> done, total (0 while unknown), in bytes or items; nothing for operations that do
+ * not count. */
 static int op_progress(lua_State *L) {
   struct lum_work *work = lum_work_of(check_box(L, 1)->op);
   if (!work)
@@ -178,7 +179,8 @@ static int op_mt_gc(lua_State *L) {
 static int op_mt_tostring(lua_State *L) {
   struct lum_op_box *box = luaL_checkudata(L, 1, OP_CLASS);
   if (box->op)
-    lua_pushfstring(L, "operation %s (%s)", box->op->type->name, box->op->done ? "ended" : "in flight");
+    lua_pushfstring(L, "operation %s (%s)", box->op->type->name,
+                    box->op->done ? "ended" : "in flight");
   else
     lua_pushliteral(L, "operation (never started)");
   return 1;
@@ -278,6 +280,19 @@ bool lum_opt_bool(lua_State *L, int idx, const char *key, bool def) {
   return value;
 }
 
+/* The text on top of the stack, which is item i of an option. */
+static const char *check_item(lua_State *L, const char *key, int i) {
+  if (lua_type(L, -1) != LUA_TSTRING) {
+    luaL_error(L, "option '%s': item %d: expected a string, got %s", key, i, luaL_typename(L, -1));
+    return NULL;
+  }
+  size_t len;
+  const char *s = lua_tolstring(L, -1, &len);
+  if (strlen(s) != len)
+    luaL_error(L, "option '%s': item %d contains a NUL byte", key, i);
+  return s;
+}
+
 const char *const *lum_opt_strings(lua_State *L, int idx, const char *key, size_t *count) {
   idx = lua_absindex(L, idx);
   *count = 0;
@@ -291,14 +306,7 @@ const char *const *lum_opt_strings(lua_State *L, int idx, const char *key, size_
   const char **list = lua_newuserdata(L, (n + 1) * sizeof *list);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, -2, (int)(i + 1));
-    size_t len = 0;
-    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-    if (!s)
-      luaL_error(L, "option '%s': item %d: expected a string, got %s", key, (int)(i + 1),
-                 luaL_typename(L, -1));
-    if (strlen(s) != len)
-      luaL_error(L, "option '%s': item %d contains a NUL byte", key, (int)(i + 1));
-    list[i] = s;
+    list[i] = check_item(L, key, (int)(i + 1));
     lua_pop(L, 1);
   }
   list[n] = NULL;

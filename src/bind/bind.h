@@ -35,7 +35,8 @@ struct lum_engine *lum_bind_engine(lua_State *L);
 /* Pushes an empty box; the caller stores the operation it then starts. [-0, +1, e] */
 struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push);
 
-/* Ends a binding that has just put op (may be NULL: out of memory) into the box on top. [-0|-1, +1|+2, e] */
+/* Ends a binding that has just put op (may be NULL: out of memory) into the box on top. [-0|-1,
+ * +1|+2, e] */
 int lum_bind_started(lua_State *L, struct lum_op_box *box, struct lum_op *op);
 
 /* The operation of the box at arg; raises when it is no started operation. [-0, +0, e] */
@@ -43,28 +44,33 @@ struct lum_op *lum_bind_check_op(lua_State *L, int arg);
 
 /* Pushes nil and an error object. [-0, +2, e] */
 int lum_bind_fail(lua_State *L, const struct lum_err *err);
-/* Pushes an error object: a table with kind, message, code, name, retryable and luarium.error's metatable. */
+/* Pushes an error object: a table with kind, message, code, name, retryable and luarium.error's
+ * metatable. */
 void lum_bind_push_err(lua_State *L, const struct lum_err *err);
 
 /* A string argument without NUL bytes; raises otherwise. */
 const char *lum_bind_check_cstr(lua_State *L, int arg);
 
-/* Fields of an option table at idx. A wrong type raises `option 'key': expected ..., got ...`. The string
- * views stay valid while the table keeps them. */
+/* Fields of an option table at idx. A wrong type raises `option 'key': expected ..., got ...`. The
+ * string views stay valid while the table keeps them. */
 const char *lum_opt_cstr(lua_State *L, int idx, const char *key, const char *def);
-const char *lum_opt_bytes(lua_State *L, int idx, const char *key, size_t *len); /* NULL when absent */
+const char *lum_opt_bytes(lua_State *L, int idx, const char *key,
+                          size_t *len); /* NULL when absent */
 double lum_opt_number(lua_State *L, int idx, const char *key, double def);
 int64_t lum_opt_int(lua_State *L, int idx, const char *key, int64_t def, int64_t min, int64_t max);
 bool lum_opt_bool(lua_State *L, int idx, const char *key, bool def);
 
-/* A list of strings in field key as a NULL-terminated array; NULL when absent. The array is a userdata pushed on the
- * stack, the strings belong to the table: keep both until the call has used them. [-0, +1, e] */
+/* A list of strings in field key as a NULL-terminated array; NULL when absent. The array is a
+ * userdata pushed on the stack, the strings belong to the table: keep both until the call has used
+ * them. [-0, +1, e] */
 const char *const *lum_opt_strings(lua_State *L, int idx, const char *key, size_t *count);
 
-/* A class of userdata: makes the metatable with __index, __name and the given metamethods. [-0, +0, e] */
+/* A class of userdata: makes the metatable with __index, __name and the given metamethods. [-0, +0,
+ * e] */
 void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 
-/* Seconds (may be fractional) to whole milliseconds, rounded up; raises below 0 or above 10 years. */
+/* Seconds (may be fractional) to whole milliseconds, rounded up; raises below 0 or above 10 years.
+ */
 uint64_t lum_bind_ms(lua_State *L, double seconds, const char *what);
 
 /* The openers, one per file: each pushes its table. */

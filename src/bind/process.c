@@ -8,7 +8,6 @@
 #include "core/sweep.h"
 #include "core/child.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-/* The engine: one event loop, its operations in flight and the queue of completed ones. One per host state,
- * used from one thread. It installs no signal handler and touches no process-wide state. */
+/* The engine: one event loop, its operations in flight and the queue of completed ones. One per
+ * host state, used from one thread. It installs no signal handler and touches no process-wide
+ * state. */
 #ifndef LUM_ENGINE_H
 #define LUM_ENGINE_H
 
@@ -14,13 +15,13 @@ struct lum_engine {
   uv_loop_t loop;
   uv_async_t wake;
   uv_timer_t poll_timer;
-  struct lum_op inflight;              /* list head */
-  struct lum_op *done_head, *done_tail; /* completed, not yet taken */
-  size_t inflight_count, background_count, live_ops;     /* live: initialised and not yet freed */
+  struct lum_op inflight;                            /* list head */
+  struct lum_op *done_head, *done_tail;              /* completed, not yet taken */
+  size_t inflight_count, background_count, live_ops; /* live: initialised and not yet freed */
   uint64_t next_id;
   bool woken, closed;
-  int interrupted; /* a signal that asks the program to end, not read yet; see signal.h */
-  struct lum_httpc *httpc;                    /* made at the first request */
+  int interrupted;         /* a signal that asks the program to end, not read yet; see signal.h */
+  struct lum_httpc *httpc; /* made at the first request */
   void (*httpc_free)(struct lum_httpc *httpc); /* set with it */
   struct lum_procs *procs;                     /* made at the first child process */
   void (*procs_free)(struct lum_procs *procs); /* set with it */
@@ -29,17 +30,18 @@ struct lum_engine {
 /* NULL on failure, with err filled. */
 struct lum_engine *lum_engine_new(struct lum_err *err);
 
-/* Cancels what is in flight, runs the loop until every handle is closed, and gives up the caller's claim. The
- * memory itself goes with the last operation that somebody still refers to. */
+/* Cancels what is in flight, runs the loop until every handle is closed, and gives up the caller's
+ * claim. The memory itself goes with the last operation that somebody still refers to. */
 void lum_engine_free(struct lum_engine *eng);
 
 enum lum_poll { LUM_POLL_DONE, LUM_POLL_TIMEOUT, LUM_POLL_WOKEN, LUM_POLL_IDLE };
 
-/* Runs the loop until an operation has completed, timeout_ms has passed (negative: no limit), somebody called
- * lum_engine_wake, or nothing is left that could ever complete (IDLE). */
+/* Runs the loop until an operation has completed, timeout_ms has passed (negative: no limit),
+ * somebody called lum_engine_wake, or nothing is left that could ever complete (IDLE). */
 enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms);
 
-/* Runs the callbacks that are due and leaves what completed in the queue: for code that computes for long. */
+/* Runs the callbacks that are due and leaves what completed in the queue: for code that computes
+ * for long. */
 void lum_engine_breathe(struct lum_engine *eng);
 
 /* The next completed operation, or NULL. The caller gets its reference. */

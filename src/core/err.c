@@ -28,16 +28,26 @@ static const struct errno_row {
   enum lum_kind kind;
   bool retryable;
 } errno_rows[] = {
-    {ENOENT, LUM_NOT_FOUND, false},      {ENOTDIR, LUM_NOT_FOUND, false},
-    {EEXIST, LUM_CONFLICT, false},       {ENOTEMPTY, LUM_CONFLICT, false},
-    {EISDIR, LUM_CONFLICT, false},       {EINVAL, LUM_INVALID, false},
-    {ENAMETOOLONG, LUM_INVALID, false},  {E2BIG, LUM_INVALID, false},
-    {ETIMEDOUT, LUM_TIMEOUT, true},      {ECANCELED, LUM_CANCELLED, false},
-    {ECONNREFUSED, LUM_UNAVAILABLE, true}, {ECONNRESET, LUM_UNAVAILABLE, true},
-    {EHOSTUNREACH, LUM_UNAVAILABLE, true}, {ENETUNREACH, LUM_UNAVAILABLE, true},
-    {EAGAIN, LUM_UNAVAILABLE, true},     {EMFILE, LUM_QUOTA, true},
-    {ENFILE, LUM_QUOTA, true},           {ENOMEM, LUM_QUOTA, true},
-    {ENOTSUP, LUM_UNSUPPORTED, false},   {ENOSYS, LUM_UNSUPPORTED, false},
+    {ENOENT, LUM_NOT_FOUND, false},
+    {ENOTDIR, LUM_NOT_FOUND, false},
+    {EEXIST, LUM_CONFLICT, false},
+    {ENOTEMPTY, LUM_CONFLICT, false},
+    {EISDIR, LUM_CONFLICT, false},
+    {EINVAL, LUM_INVALID, false},
+    {ENAMETOOLONG, LUM_INVALID, false},
+    {E2BIG, LUM_INVALID, false},
+    {ETIMEDOUT, LUM_TIMEOUT, true},
+    {ECANCELED, LUM_CANCELLED, false},
+    {ECONNREFUSED, LUM_UNAVAILABLE, true},
+    {ECONNRESET, LUM_UNAVAILABLE, true},
+    {EHOSTUNREACH, LUM_UNAVAILABLE, true},
+    {ENETUNREACH, LUM_UNAVAILABLE, true},
+    {EAGAIN, LUM_UNAVAILABLE, true},
+    {EMFILE, LUM_QUOTA, true},
+    {ENFILE, LUM_QUOTA, true},
+    {ENOMEM, LUM_QUOTA, true},
+    {ENOTSUP, LUM_UNSUPPORTED, false},
+    {ENOSYS, LUM_UNSUPPORTED, false},
 };
 
 const char *lum_kind_name(enum lum_kind kind) {

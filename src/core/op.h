@@ -1,9 +1,9 @@
 /* An operation: one pending thing (a timer, a transfer, a child process, a file job).
  *
- * Life: init (one reference, the caller's) -> start (a second one, the engine's) -> complete, exactly once ->
- * taken from the engine's queue of completed operations -> freed with the last reference.
- * A completion only stores C data and queues the operation; nothing of Lua runs inside a foreign callback.
- * Everything here belongs to the engine's thread. */
+ * Life: init (one reference, the caller's) -> start (a second one, the engine's) -> complete,
+ * exactly once -> taken from the engine's queue of completed operations -> freed with the last
+ * reference. A completion only stores C data and queues the operation; nothing of Lua runs inside a
+ * foreign callback. Everything here belongs to the engine's thread. */
 #ifndef LUM_OP_H
 #define LUM_OP_H
 
@@ -28,7 +28,8 @@ struct lum_op {
   uint64_t id;                /* unique in the engine, below 2^53 */
   unsigned refs;
   bool started, done, cancelled;
-  bool background; /* set before start: nobody is kept waiting for it, so it does not hold off IDLE */
+  bool background; /* set before start: nobody is kept waiting for it, so it does not hold off IDLE
+                    */
   struct lum_err err; /* kind LUM_OK when it went well */
 };
 

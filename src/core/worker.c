@@ -40,7 +40,8 @@ static void on_after(uv_work_t *req, int status) {
   lum_op_complete(&work->op);
 }
 
-struct lum_work *lum_work_new(struct lum_engine *eng, const struct lum_work_type *type, size_t size) {
+struct lum_work *lum_work_new(struct lum_engine *eng, const struct lum_work_type *type,
+                              size_t size) {
   struct lum_work *work = calloc(1, size);
   if (!work)
     return NULL;
