@@ -49,6 +49,7 @@ function M.try(fn, ...)
     end
     return nil, errors.from(err)
   end
+  require("luarium.check").argument(fn, "function", "try", "the function")
   return done(xpcall(fn, errors.handler, ...))
 end
 

@@ -273,6 +273,8 @@ local function shown(given)
   local value = given.text or given.value
   if type(value) == "table" then
     return "a table"
+  elseif type(value) == "number" then
+    return ("%.14g"):format(value) -- JSON brings 3 as 3.0
   end
   value = tostring(value)
   return "'" .. (#value > 60 and value:sub(1, 57) .. "..." or value) .. "'"

@@ -116,6 +116,23 @@ describe("the display on a terminal", function()
     process:close()
   end))
 
+  it("takes the live part away before it says that a signal came", within(function(place)
+    local process, _, read = run(place, [[
+      luarium.map({ "one", "two", "three" }, function(name)
+        local box <close> = luarium.create { name = name }
+        box:exec("echo a long line of output that goes on beyond the edge of the screen; sleep 60")
+      end)]], 60, 20)
+    read("three +%d.%ds  exec echo[^\n]*a long[^\n]*$")
+    assert(task.await(process:write("\3")))
+    local text = read()
+    assert.truthy(text:find("\nluarium: SIGINT: cleaning up; once more leaves at once\n", 1, true), text)
+    for _, name in ipairs({ "one", "two", "three" }) do
+      assert.falsy(text:find("\n" .. name .. "  "), text)
+    end
+    assert.equal(130, task.await(process:wait()).exit_code)
+    process:close()
+  end))
+
   it("shows no colours when NO_COLOR is set", within(function(place)
     local script = 'local box <close> = luarium.create() box:exec("true")'
     local process, _, read = run(place, script, 80, 24)

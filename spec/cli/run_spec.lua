@@ -58,13 +58,17 @@ describe("luarium run", function()
       assert.truthy(result.stderr:find(fault, 1, true), fault .. "\n" .. result.stderr)
     end
     assert.falsy(result.stderr:find("s3cret", 1, true))
+    place:write("in.json", '{"name": 3}')
+    assert.truthy(script(place, declared, { "-i", "in.json" }).stderr:find("'name': expected text, got 3\n", 1, true))
+    result = script(place, declared, { "nmae=x", "token=s3cret" })
     assert.truthy(result.stderr:find("hint: try `luarium run script.lua --help`", 1, true))
   end))
 
   it("shows what a script declares without running it", within(function(place)
     local text = script(place, declared, { "--help" }).stdout
     assert.truthy(text:find("Does something.", 1, true) and text:find("\n  name +text +whose %(required%)\n")
-      and text:find("\n  count +integer +%(default: 3%)\n"), text)
+      and text:find("\n  count +integer +%(default: 3%)\n")
+      and text:find("\n  token +secret +%(as env:VARIABLE%)\n"), text)
     text = script(place, [[
       local luarium = require "luarium"
       io.open("touched", "w"):close()
@@ -100,6 +104,12 @@ describe("luarium run", function()
       assert.truthy(result.stderr:find("luarium: " .. case[2], 1, true), result.stderr)
       assert.falsy(result.stderr:find("[C]", 1, true), result.stderr)
     end
+    local in_task = "luarium.map({ 1 }, function() error('deep') end)"
+    assert.truthy(script(place, in_task).stderr:find("hint: run it again with -v", 1, true))
+    assert.falsy(script(place, in_task, { "-v" }).stderr:find("hint:", 1, true))
+    assert.falsy(script(place, "return { inputs = { x = 'strnig' }, run = print }").stderr:find("hint:", 1, true))
+    local missing = script(place, "local box <close> = luarium.create() box:download('no', 'here')").stderr
+    assert.truthy(missing:find("hint: check the name and the path\n", 1, true), missing)
     local result = script(place, "local function f() error('deep') end\nf()", { "-v" })
     assert.truthy(result.stderr:find("stack traceback:\n", 1, true) and result.stderr:find("script.lua:2:", 1, true),
       result.stderr)

@@ -59,6 +59,7 @@ describe("task", function()
       { task.sleep, "soon" }, { task.sleep, -1 }, { task.sleep, 0 / 0 }, { task.timeout, "1", print }, { task.all, 5 },
       { task.all, { 5 } }, { task.race, {} }, { task.map, 5, print }, { task.map, {}, "f" },
       { task.map, {}, print, { concurency = 2 } },
+      { task.run, "f" }, { task.scope, {} }, { task.timeout, 1, "f" }, { task.shield, 1 },
     }) do
       local kind, err = kind_of(case[1], case[2], case[3], case[4])
       assert.equal("invalid", kind)

@@ -46,7 +46,7 @@ function M.find(luarium, text)
   end
   local near = check.nearest(text, names)
   errors.raise("not_found", ("there is no sandbox '%s'%s"):format(text,
-    near and (": did you mean '%s'?"):format(near) or ""))
+    near and (": did you mean '%s'?"):format(near) or ""), { data = { hint = "luarium ls" } })
 end
 
 --- The live sandbox that a word names.

@@ -99,6 +99,9 @@ end
 --- Tells the user something beside the result.
 function Context:note(format, ...)
   if not self.quiet and not self.json then
+    if self.clear_display then
+      self.clear_display()
+    end
     io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
   end
 end

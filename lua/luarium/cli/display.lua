@@ -6,6 +6,7 @@ local event = require "luarium.event"
 local M = {}
 
 local TICK = 0.1 -- seconds between two drawings
+local MARGIN = 5 -- columns that stay free: "^C" is echoed at the end of the last line, and must not wrap
 
 ---@class luarium.cli.Display
 local Display = {}
@@ -193,7 +194,7 @@ function Display:live_lines(columns, rows)
       lines[i] = ("... and %d more"):format(#list - most + 1)
       break
     end
-    lines[i] = box_line(self, box, columns - 1)
+    lines[i] = box_line(self, box, math.max(1, columns - MARGIN))
   end
   return lines
 end
@@ -203,6 +204,14 @@ function Display:erase()
   local drawn = self.drawn
   self.drawn = 0
   return drawn > 0 and ("\r" .. (drawn > 1 and ("\27[%dA"):format(drawn - 1) or "") .. "\27[J") or ""
+end
+
+--- Makes room for what somebody else writes; the live part comes back with the next drawing.
+function Display:clear()
+  local bytes = self:erase()
+  if bytes ~= "" then
+    require("luarium.native").tty.write(2, bytes)
+  end
 end
 
 function Display:draw(final)
@@ -228,11 +237,7 @@ end
 --- print and io.write of the script go above the live part, when both are on the terminal.
 local function around(self, write)
   return function(...)
-    local tty = require("luarium.native").tty
-    local bytes = self:erase()
-    if bytes ~= "" then
-      tty.write(2, bytes)
-    end
+    self:clear()
     local results = { write(...) }
     io.stdout:flush()
     return compat.unpack(results)
@@ -328,6 +333,9 @@ function M.open(context, script)
   end
   context.close_display = function()
     self:close()
+  end
+  context.clear_display = function()
+    self:clear()
   end
   self:listen()
   return self

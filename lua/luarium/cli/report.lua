@@ -7,7 +7,7 @@ local hints = {
   auth = "set the variable named above, or put the key into luarium.lua",
   conflict = "`luarium ls` shows what there is",
   internal = "run it again with -v for the traceback",
-  not_found = "check the name; `luarium ls` shows the sandboxes there are",
+  not_found = "check the name and the path",
   protocol = "the other side is to blame: keep what it sent and tell its makers",
   quota = "`luarium ls` shows what is in use; `luarium destroy` frees it",
   rate_limited = "wait a little and try again",
@@ -15,7 +15,6 @@ local hints = {
   timeout = "give it more time with --timeout, or look for what hangs with -v",
   unavailable = "is the service up and reachable? `luarium doctor` looks for common causes",
   unsupported = "`luarium providers` shows what each provider can do",
-  invalid = "`luarium help` shows how it is called",
 }
 
 local hints_by_name = {
@@ -41,12 +40,12 @@ function M.code(err, context)
   return context.failed_code or 1
 end
 
-local function hint_of(err)
+local function hint_of(err, verbose)
   if err.data and type(err.data) == "table" and err.data.hint then
     return "try `" .. err.data.hint .. "`"
-  elseif err.name == "SCRIPT" then
-    return not err.shown_trace and "run it again with -v for the traceback" or nil
-  elseif err.kind == "cancelled" or err.name == "SYNTAX" or err.kind == "invalid" and err.place then
+  elseif err.kind == "internal" and verbose then
+    return nil
+  elseif err.kind == "cancelled" or err.name == "SYNTAX" then
     return nil
   end
   return hints_by_name[err.name or ""] or hints[err.kind]
@@ -75,10 +74,7 @@ function M.failure(value, context)
   end
   local code = context.signal_code or M.code(err, context)
   local trace = context.verbose and err.trace and err:trace()
-  if trace then
-    err.shown_trace = true
-  end
-  local hint = hint_of(err)
+  local hint = hint_of(err, context.verbose)
   io.stdout:flush()
   if context.json then
     local json = require "luarium.json"

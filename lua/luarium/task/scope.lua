@@ -93,6 +93,12 @@ local function rethrow(results)
   return unpack(results, 2, results.n)
 end
 
+local function check_function(fn, where)
+  if type(fn) ~= "function" then
+    require("luarium.check").argument(fn, "function", where, "the function")
+  end
+end
+
 -- ---- running outside a task ----
 
 local function on_deadlock(task)
@@ -121,6 +127,7 @@ end
 ---@param fn function
 ---@return any ... what fn returned; its error is raised
 function M.run(fn, ...)
+  check_function(fn, "run")
   if scheduler.current() then
     return fn(...)
   end
@@ -158,6 +165,7 @@ local scope_mt = { __index = Scope, __name = "luarium.Scope" }
 ---@param fn function
 ---@return luarium.Task
 function Scope:spawn(fn, ...)
+  check_function(fn, "scope:spawn")
   if self.closed then
     errors.raise("invalid", "scope:spawn: the scope has ended; spawn only while its function runs")
   end
@@ -181,6 +189,7 @@ end
 --- Runs fn when the scope ends, however it ends: last one first, shielded, so that it may wait.
 ---@param fn function
 function Scope:defer(fn, ...)
+  check_function(fn, "scope:defer")
   self.deferred[#self.deferred + 1] = { fn = fn, args = pack(...) }
 end
 
@@ -209,6 +218,7 @@ end
 ---@param name string?
 ---@return any ...
 function M.scope(fn, name)
+  check_function(fn, "scope")
   local task = scheduler.current()
   if not task then
     return M.run(M.scope, fn, name)
@@ -247,6 +257,7 @@ function M.timeout(seconds, fn, ...)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     errors.raise("invalid", "timeout: expected seconds (a number of at least 0), got " .. tostring(seconds))
   end
+  check_function(fn, "timeout")
   local task = scheduler.current()
   if not task then
     return M.run(M.timeout, seconds, fn, ...)
@@ -264,6 +275,7 @@ end
 ---@param fn function
 ---@return any ...
 function M.shield(seconds, fn, ...)
+  check_function(fn, "shield")
   local task = scheduler.current()
   if not task then
     return M.run(M.shield, seconds, fn, ...)

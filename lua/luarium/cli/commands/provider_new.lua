@@ -18,7 +18,7 @@ end
 return {
   summary = "write the skeleton of a provider and its spec",
   about = "The skeleton works at once: its sandboxes are folders on this machine. Its comments say what to replace.",
-  example = "luarium provider new acme && busted spec/providers/acme_spec.lua && luarium provider test acme",
+  example = "luarium provider new acme && luarium provider test acme",
   arguments = { { "name", about = "small letters, digits, underscores" } },
   options = {
     { "-d --dir", value = "DIR", about = "where the adapter goes (default: providers)" },

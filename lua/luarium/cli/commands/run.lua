@@ -44,6 +44,9 @@ local function input_lines(rows)
   for _, name in ipairs(names) do
     local row = rows[name]
     local about = row.about or ""
+    if row.type == "secret" then
+      about = about .. " (as env:VARIABLE)"
+    end
     if row.required then
       about = about .. " (required)"
     elseif row.default ~= nil then

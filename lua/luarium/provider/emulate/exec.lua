@@ -197,7 +197,7 @@ local function result_of(exit, state, out, err_out, started)
     signal = exit.signal or timed_out and "SIGKILL" or nil,
     stdout = stdout, stderr = stderr, stdout_bytes = out.total, stderr_bytes = err_out.total,
     stdout_cut = stdout_cut, stderr_cut = stderr_cut, truncated = stdout_cut ~= nil or stderr_cut ~= nil,
-    timed_out = timed_out, held_open = exit.held_open or false, oom = exit.oom or false,
+    timed_out = timed_out, held_open = exit.held_open, oom = exit.oom or false,
     duration = native.loop.monotonic() - started,
   }
 end
