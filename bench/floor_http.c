@@ -1,8 +1,8 @@
 /* floor_http URL COUNT CONCURRENCY
  *
  * COUNT GET requests, CONCURRENCY at a time, with libcurl's multi interface and nothing of ours:
- * easy handles are reused, bodies go to a small buffer. Prints user plus system seconds; fails when
- * a request does. */
+ * easy handles are reused, bodies go to a small buffer, requests are bounded in time. Prints user
+ * plus system seconds; fails when a request does. */
 #include <curl/curl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -41,6 +41,8 @@ static CURL *make_easy(const char *url, struct slot *slot) {
     die("out of memory");
   curl_easy_setopt(easy, CURLOPT_URL, url);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 60000L);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, slot);
   curl_easy_setopt(easy, CURLOPT_PRIVATE, slot);

@@ -176,6 +176,18 @@ local function build_headers(options)
   return headers, private
 end
 
+local function is_plain(options)
+  if type(options) ~= "table" or not options.url then
+    return false
+  end
+  for name, value in pairs(options) do
+    if plain[name] ~= type(value) then
+      return false
+    end
+  end
+  return true
+end
+
 --- The options of the native; nil and an error when the value for `json` cannot be written.
 local function build(options)
   local built = {}
@@ -200,32 +212,20 @@ local function build(options)
       built.headers[#built.headers + 1] = { "Content-Type", "application/json" }
     end
   end
-  if not built.method and (built.body or built.body_file) then
-    built.method = "POST"
-  end
   return built
 end
 
-local function is_plain(options)
-  if type(options) ~= "table" or not options.url then
-    return false
+--- Checks the options and makes those of the native. Raises `invalid` for wrong ones.
+local function prepare(options, rows, where)
+  if is_plain(options) then
+    return options
   end
-  for name, value in pairs(options) do
-    if plain[name] ~= type(value) then
-      return false
-    end
-  end
-  return true
-end
-
-local function check_options(options, rows, where)
-  if not is_plain(options) then
-    check.options(options, rows, where)
-  end
+  check.options(options, rows, where)
   local bodies = (options.body ~= nil and 1 or 0) + (options.body_file and 1 or 0) + (options.json ~= nil and 1 or 0)
   if bodies > 1 then
     errors.raise("invalid", where .. ": expected one of body, body_file and json, got more")
   end
+  return build(options)
 end
 
 -- ---- responses ----
@@ -240,7 +240,12 @@ end
 ---@field reused boolean whether a kept connection was used
 ---@field timing {dns: number, connect: number, tls: number, first_byte: number, total: number} seconds
 local Response = {}
-local response_mt = { __index = Response, __name = "luarium.http.Response" }
+local response_mt = { __name = "luarium.http.Response" }
+
+-- Most of a response becomes a Lua value only when somebody looks at it.
+function response_mt.__index(self, name)
+  return Response[name] or http.field(self, name)
+end
 
 --- The body as a value.
 ---@return any value
@@ -255,13 +260,11 @@ end
 ---@return luarium.http.Response? response whatever its status
 ---@return luarium.Error? err unavailable, timeout, protocol, invalid ...; raises `invalid` for wrong options
 function M.request(options)
-  check_options(options, template, "http.request")
-  local built, build_err = build(options)
+  local built, build_err = prepare(options, template, "http.request")
   if not built then
     return nil, build_err
   end
-  built.timeout = built.timeout or M.default_timeout
-  local response, err = await(http.request(built))
+  local response, err = await(http.request(built, M.default_timeout))
   if not response then
     return nil, err
   end
@@ -291,9 +294,8 @@ function Stream:response()
   if not head then
     return nil, err
   end
-  for name, value in pairs(head) do
-    self[name] = value
-  end
+  self.status, self.version, self.url = head.status, head.version, head.url
+  self.headers, self.headers_list = head.headers, head.headers_list
   return self
 end
 
@@ -343,8 +345,7 @@ stream_mt.__close = Stream.close
 ---@return luarium.http.Stream? stream close it
 ---@return luarium.Error? err
 function M.open(options)
-  check_options(options, stream_template, "http.open")
-  local built, build_err = build(options)
+  local built, build_err = prepare(options, stream_template, "http.open")
   if not built then
     return nil, build_err
   end
@@ -411,8 +412,7 @@ connection_mt.__close = Connection.close
 ---@return luarium.http.Connection? connection close it
 ---@return luarium.Error? err
 function M.connect(options)
-  check_options(options, template, "http.connect")
-  local built, build_err = build(options)
+  local built, build_err = prepare(options, template, "http.connect")
   if not built then
     return nil, build_err
   end

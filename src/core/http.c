@@ -36,7 +36,7 @@ static void end(struct lum_http *http) {
 void lum_http_fail(struct lum_http *http, const struct lum_err *err) {
   if (!http->running)
     return;
-  http->err = *err;
+  lum_http_set_err(http, err);
   end(http);
 }
 
@@ -47,7 +47,7 @@ static double seconds(CURL *easy, CURLINFO info) {
 }
 
 void lum_http_measure(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   long connects = 0;
   curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
   http->reused = connects == 0;
@@ -72,8 +72,7 @@ static bool hop(struct lum_http *http, struct lum_err *err) {
 }
 
 bool lum_http_start(struct lum_http *http, struct lum_err *err) {
-  if (http->timeout_ms > 0)
-    http->deadline = lum_monotonic() + (double)http->timeout_ms / 1000;
+  http->left_ms = http->timeout_ms;
   if (!hop(http, err)) {
     lum_transfer_end(&http->transfer);
     return false;
@@ -151,6 +150,9 @@ static bool redirect(struct lum_http *http, struct lum_err *err) {
   }
   lum_http_url_destroy(&http->url);
   http->url = to;
+  uint64_t spent = (uint64_t)(http->timing.total * 1000);
+  if (http->timeout_ms > 0)
+    http->left_ms = http->left_ms > spent ? http->left_ms - spent : 1;
   http->follow--;
   http->redirecting = false;
   http->received = 0;
@@ -161,16 +163,17 @@ static bool redirect(struct lum_http *http, struct lum_err *err) {
 
 static void on_done(struct lum_transfer *transfer, CURLcode code) {
   struct lum_http *http = http_of(transfer);
-  struct lum_err err = http->err;
+  struct lum_err err;
   lum_http_measure(http);
   if (http->redirecting && (code == CURLE_OK || code == CURLE_WRITE_ERROR)) {
     lum_transfer_end(transfer);
     if (redirect(http, &err))
       return;
-  } else if (err.kind == LUM_OK && code != CURLE_OK) {
+    lum_http_set_err(http, &err);
+  } else if (code != CURLE_OK && !http->err) {
     lum_http_err_code(http, &err, code);
+    lum_http_set_err(http, &err);
   }
-  http->err = err;
   end(http);
 }
 

@@ -57,7 +57,7 @@ static const struct code_row *row_of(CURLcode code) {
 
 void lum_http_err_code(const struct lum_http *http, struct lum_err *err, CURLcode code) {
   const struct code_row *row = row_of(code);
-  const char *detail = http->transfer.detail;
+  const char *detail = http->transfer.slot ? http->transfer.slot->detail : "";
   const char *text = row && row->detail && detail[0] != '\0' ? detail : curl_easy_strerror(code);
   const char *hint = row ? row->hint : NULL;
   lum_err_set(err, row ? row->kind : LUM_INTERNAL, "%.32s %s: %s%s%s%s", http->method,

@@ -30,7 +30,7 @@ static bool buf_reserve(struct lum_http_buf *buf, size_t len) {
     buf->len -= buf->at;
     buf->at = 0;
   }
-  size_t cap = buf->cap ? buf->cap : 1024;
+  size_t cap = buf->cap ? buf->cap : 64;
   while (cap < buf->len + len)
     cap *= 2;
   if (cap == buf->cap)
@@ -53,6 +53,11 @@ bool lum_http_buf_append(struct lum_http_buf *buf, const char *data, size_t len)
   return true;
 }
 
+static struct lum_http *http_of(void *arg) {
+  struct lum_slot *slot = arg;
+  return (struct lum_http *)slot->owner; /* first member */
+}
+
 /* ---- the clock of silence ---- */
 
 static void touch(struct lum_http *http) {
@@ -66,7 +71,7 @@ static bool waits_for_us(const struct lum_http *http) {
 }
 
 static void on_idle_closed(uv_handle_t *handle) {
-  lum_http_unref(handle->data);
+  free(handle);
 }
 
 static void on_idle(uv_timer_t *timer) {
@@ -94,35 +99,40 @@ static void on_idle(uv_timer_t *timer) {
 bool lum_http_idle_start(struct lum_http *http) {
   if (http->idle_ms == 0)
     return true;
-  if (uv_timer_init(&http->eng->loop, &http->idle) != 0)
+  uv_timer_t *timer = malloc(sizeof *timer);
+  if (!timer)
     return false;
-  lum_http_ref(http);
-  http->idle_open = true;
-  http->idle.data = http;
+  uv_timer_init(&http->eng->loop, timer); /* cannot fail */
+  timer->data = http;
+  http->idle = timer;
   uv_update_time(&http->eng->loop);
   touch(http);
-  return uv_timer_start(&http->idle, on_idle, http->idle_ms, 0) == 0;
+  return uv_timer_start(timer, on_idle, http->idle_ms, 0) == 0;
 }
 
 void lum_http_idle_stop(struct lum_http *http) {
-  if (!http->idle_open)
-    return;
-  http->idle_open = false;
-  uv_close((uv_handle_t *)&http->idle, on_idle_closed);
+  if (http->idle)
+    uv_close((uv_handle_t *)http->idle, on_idle_closed);
+  http->idle = NULL;
 }
 
 /* ---- response ---- */
 
-static size_t refuse_head(struct lum_http *http) {
-  char text[96];
-  if (http->head.broken) {
-    lum_http_refuse(http, &http->err, LUM_PROTOCOL, "the head of the response is malformed");
-  } else {
-    snprintf(text, sizeof text, "the head of the response is larger than %zu bytes",
-             http->head.limit);
-    lum_http_refuse(http, &http->err, LUM_PROTOCOL, text);
-  }
+/* Ends the transfer with this reason, from inside of a callback. */
+static size_t refuse(struct lum_http *http, enum lum_kind kind, const char *text) {
+  struct lum_err err;
+  lum_http_refuse(http, &err, kind, text);
+  lum_http_set_err(http, &err);
   return 0;
+}
+
+static size_t refuse_head(struct lum_http *http) {
+  if (http->head.broken)
+    return refuse(http, LUM_PROTOCOL, "the head of the response is malformed");
+  char text[96];
+  snprintf(text, sizeof text, "the head of the response is larger than %zu bytes",
+           http->head.limit);
+  return refuse(http, LUM_PROTOCOL, text);
 }
 
 static bool is_redirect(const struct lum_http *http) {
@@ -133,7 +143,7 @@ static bool is_redirect(const struct lum_http *http) {
 }
 
 size_t lum_http_on_header(char *data, size_t size, size_t count, void *arg) {
-  struct lum_http *http = arg;
+  struct lum_http *http = http_of(arg);
   size_t len = size * count;
   touch(http);
   bool was_complete = http->head.complete;
@@ -152,19 +162,18 @@ static size_t too_large(struct lum_http *http) {
   char text[96];
   snprintf(text, sizeof text, "the body is larger than max_body (%lld bytes)",
            (long long)http->max_body);
-  lum_http_refuse(http, &http->err, LUM_PROTOCOL, text);
-  return 0;
+  return refuse(http, LUM_PROTOCOL, text);
 }
 
 static void reserve_first(struct lum_http *http) {
   curl_off_t announced = -1;
-  curl_easy_getinfo(http->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+  curl_easy_getinfo(lum_http_easy(http), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
   if (announced > 0 && announced <= http->max_body)
     buf_reserve(&http->in, announced < FIRST_RESERVE ? (size_t)announced : FIRST_RESERVE);
 }
 
 size_t lum_http_on_body(char *data, size_t size, size_t count, void *arg) {
-  struct lum_http *http = arg;
+  struct lum_http *http = http_of(arg);
   size_t len = size * count;
   touch(http);
   if (http->redirecting) {
@@ -180,10 +189,8 @@ size_t lum_http_on_body(char *data, size_t size, size_t count, void *arg) {
     return too_large(http);
   if (http->buffered && http->received == 0)
     reserve_first(http);
-  if (!lum_http_buf_append(&http->in, data, len)) {
-    lum_http_refuse(http, &http->err, LUM_QUOTA, "out of memory");
-    return 0;
-  }
+  if (!lum_http_buf_append(&http->in, data, len))
+    return refuse(http, LUM_QUOTA, "out of memory");
   http->received += (int64_t)len;
   if (http->read)
     lum_http_wake(http);
@@ -210,10 +217,12 @@ static size_t read_file(struct lum_http *http, char *data, size_t room) {
   while (n < 0 && errno == EINTR);
   if (n > 0)
     return (size_t)n;
+  struct lum_err err;
   if (n < 0)
-    lum_err_sys(&http->err, errno, "%.32s %s: body file", http->method, http->url.label);
+    lum_err_sys(&err, errno, "%.32s %s: body file", http->method, http->url.label);
   else
-    lum_http_refuse(http, &http->err, LUM_IO, "the body file became shorter while it was sent");
+    lum_http_refuse(http, &err, LUM_IO, "the body file became shorter while it was sent");
+  lum_http_set_err(http, &err);
   return CURL_READFUNC_ABORT;
 }
 
@@ -235,7 +244,7 @@ static size_t read_pushed(struct lum_http *http, char *data, size_t room) {
 }
 
 size_t lum_http_on_read(char *data, size_t size, size_t count, void *arg) {
-  struct lum_http *http = arg;
+  struct lum_http *http = http_of(arg);
   size_t room = size * count, n;
   touch(http);
   if (http->body_kind == LUM_HTTP_BYTES)
@@ -251,7 +260,7 @@ size_t lum_http_on_read(char *data, size_t size, size_t count, void *arg) {
 
 /* curl goes back to the start when a kept-alive connection turns out to be dead. */
 int lum_http_on_seek(void *arg, curl_off_t offset, int origin) {
-  struct lum_http *http = arg;
+  struct lum_http *http = http_of(arg);
   if (origin != SEEK_SET || (http->body_kind == LUM_HTTP_PUSHED && offset != http->body_at))
     return CURL_SEEKFUNC_FAIL;
   http->body_at = offset;
@@ -262,7 +271,7 @@ int lum_http_on_seek(void *arg, curl_off_t offset, int origin) {
 
 static void apply(struct lum_http *http) {
   int bits = (http->recv_paused ? CURLPAUSE_RECV : 0) | (http->send_paused ? CURLPAUSE_SEND : 0);
-  CURLcode code = curl_easy_pause(http->transfer.easy, bits);
+  CURLcode code = curl_easy_pause(lum_http_easy(http), bits);
   if (code != CURLE_OK)
     http->transfer.done(&http->transfer,
                         code); /* it delivered what it had kept, and that was refused */

@@ -213,12 +213,16 @@ static bool status_line(struct lum_http_head *head, const char *line, size_t len
   return true;
 }
 
+static bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t trim(const char **text, size_t len) {
-  while (len > 0 && (**text == ' ' || **text == '\t')) {
+  while (len > 0 && is_blank(**text)) {
     ++*text;
     len--;
   }
-  while (len > 0 && strchr(" \t\r\n", (*text)[len - 1]))
+  while (len > 0 && is_blank((*text)[len - 1]))
     len--;
   return len;
 }

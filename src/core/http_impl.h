@@ -28,7 +28,7 @@ struct lum_http {
   struct lum_engine *eng;
   unsigned refs;
   bool buffered, running, ended, closed;
-  struct lum_err err; /* how it ended; kind LUM_OK when well */
+  const struct lum_err *err; /* why it failed; NULL: it did not */
 
   /* the request */
   char *method;
@@ -42,7 +42,7 @@ struct lum_http {
   char *ca_file, *ca_path, *cert, *key, *key_password, *unix_socket, *proxy;
   enum lum_http_version version;
   uint64_t connect_ms, timeout_ms, idle_ms;
-  double deadline; /* monotonic; 0: none */
+  uint64_t left_ms; /* of timeout_ms, when the current hop began */
   int64_t max_body, received;
   int follow;
   bool allow_plain, verify, decompress, raw_chunks, own_connection;
@@ -55,8 +55,8 @@ struct lum_http {
 
   /* flow */
   bool recv_paused, send_paused;
-  uv_timer_t idle;
-  bool idle_open, idle_suspect;
+  uv_timer_t *idle; /* NULL: none */
+  bool idle_suspect;
   uint64_t last_byte; /* loop time */
 
   /* whoever waits; all from the caller's side, one of each */
@@ -82,6 +82,8 @@ bool lum_http_allowed(const struct lum_http *http, const struct lum_http_url *ur
                       struct lum_err *err);
 /* Sets the options of the hop that is about to start. */
 void lum_http_setup(struct lum_http *http);
+/* Keeps a copy of err as the reason of the failure, unless there is one already. */
+void lum_http_set_err(struct lum_http *http, const struct lum_err *err);
 /* Fills err: "METHOD label: text". Returns false. */
 bool lum_http_refuse(const struct lum_http *http, struct lum_err *err, enum lum_kind kind,
                      const char *text);
@@ -105,6 +107,9 @@ void lum_http_buf_free(struct lum_http_buf *buf);
 /* Starts the first hop; http then holds a reference to itself until it has ended. */
 bool lum_http_start(struct lum_http *http, struct lum_err *err);
 void lum_http_ref(struct lum_http *http);
+static inline CURL *lum_http_easy(const struct lum_http *http) {
+  return http->transfer.slot->easy;
+}
 /* Reads times and reuse off curl. */
 void lum_http_measure(struct lum_http *http);
 /* Ends it now with err, from any state. */

@@ -81,24 +81,24 @@ void lum_http_wake_write(struct lum_http *http) {
 }
 
 static void settle_late_write(struct lum_http *http) {
-  struct lum_err err = http->err;
-  if (err.kind == LUM_OK)
+  struct lum_err err;
+  if (!http->err)
     lum_http_refuse(http, &err, LUM_UNAVAILABLE,
                     "the server answered without reading all of the body");
-  settle(&http->write, &err);
+  settle(&http->write, http->err ? http->err : &err);
 }
 
 void lum_http_wake(struct lum_http *http) {
   bool has_head = http->head.complete && !http->redirecting;
-  bool failed = http->ended && http->err.kind != LUM_OK;
+  bool has_bytes = lum_http_buf_left(&http->in) > 0;
   if (http->response && (has_head || http->ended))
-    settle(&http->response, has_head && !http->closed ? NULL : &http->err);
-  if (http->read && (lum_http_buf_left(&http->in) > 0 || http->ended))
-    settle(&http->read, failed && lum_http_buf_left(&http->in) == 0 ? &http->err : NULL);
+    settle(&http->response, has_head && !http->closed ? NULL : http->err);
+  if (http->read && (has_bytes || http->ended))
+    settle(&http->read, has_bytes ? NULL : http->err);
   if (http->write && http->ended)
     settle_late_write(http);
   if (http->whole && http->ended)
-    settle(&http->whole, &http->err);
+    settle(&http->whole, http->err);
 }
 
 /* ---- starting ---- */
@@ -232,7 +232,7 @@ static void claim(struct lum_http_op *self) {
 bool lum_http_take(struct lum_op *op, const char **data, size_t *len) {
   struct lum_http_op *self = op_of(op);
   struct lum_http *http = self->http;
-  bool at_end = lum_http_buf_left(&http->in) == 0 && http->ended && http->err.kind == LUM_OK;
+  bool at_end = lum_http_buf_left(&http->in) == 0 && http->ended && !http->err;
   if (!self->taken) {
     if (at_end)
       return false;

@@ -165,7 +165,7 @@ static void try_read(struct lum_raw *raw) {
     return;
   }
   struct lum_http_buf *bytes = &raw->read->bytes;
-  CURLcode code = curl_easy_recv(raw->plan->transfer.easy, bytes->data, bytes->cap, &bytes->len);
+  CURLcode code = curl_easy_recv(lum_http_easy(raw->plan), bytes->data, bytes->cap, &bytes->len);
   if (code == CURLE_AGAIN)
     bytes->len = 0;
   else if (code == CURLE_OK)
@@ -178,7 +178,7 @@ static void try_write(struct lum_raw *raw) {
   struct lum_http_buf *bytes = &raw->write->bytes;
   while (lum_http_buf_left(bytes) > 0) {
     size_t n = 0;
-    CURLcode code = curl_easy_send(raw->plan->transfer.easy, bytes->data + bytes->at,
+    CURLcode code = curl_easy_send(lum_http_easy(raw->plan), bytes->data + bytes->at,
                                    lum_http_buf_left(bytes), &n);
     if (code == CURLE_AGAIN)
       return;
@@ -217,7 +217,7 @@ static void watch(struct lum_raw *raw) {
 
 static bool opened(struct lum_raw *raw, struct lum_err *err) {
   curl_socket_t fd = CURL_SOCKET_BAD;
-  CURLcode code = curl_easy_getinfo(raw->plan->transfer.easy, CURLINFO_ACTIVESOCKET, &fd);
+  CURLcode code = curl_easy_getinfo(lum_http_easy(raw->plan), CURLINFO_ACTIVESOCKET, &fd);
   if (code != CURLE_OK || fd == CURL_SOCKET_BAD)
     return lum_http_refuse(raw->plan, err, LUM_INTERNAL, "curl has no socket to hand out");
   lum_httpc_let_go(raw->client, fd);
@@ -267,8 +267,7 @@ static struct lum_raw *raw_new(struct lum_engine *eng, const struct lum_http_opt
   plan->raw = raw;
   plan->version = LUM_HTTP_1_1;
   plan->transfer.done = on_connected;
-  if (plan->timeout_ms > 0)
-    plan->deadline = lum_monotonic() + (double)plan->timeout_ms / 1000;
+  plan->left_ms = plan->timeout_ms;
   return raw;
 }
 

@@ -15,7 +15,6 @@
 
 void lum_http_opts_init(struct lum_http_opts *opts) {
   memset(opts, 0, sizeof *opts);
-  opts->method = "GET";
   opts->body_size = -1;
   opts->connect_ms = LUM_HTTP_CONNECT_MS;
   opts->max_body = LUM_HTTP_MAX_BODY;
@@ -26,6 +25,23 @@ void lum_http_opts_init(struct lum_http_opts *opts) {
 bool lum_http_refuse(const struct lum_http *http, struct lum_err *err, enum lum_kind kind,
                      const char *text) {
   return lum_err_set(err, kind, "%.32s %s: %s", http->method, http->url.label, text);
+}
+
+static const struct lum_err no_memory = {
+    .kind = LUM_QUOTA, .retryable = true, .name = "ENOMEM", .msg = "http: out of memory"};
+
+void lum_http_set_err(struct lum_http *http, const struct lum_err *err) {
+  if (http->err)
+    return;
+  struct lum_err *copy = malloc(sizeof *copy);
+  if (copy)
+    *copy = *err;
+  http->err = copy ? copy : &no_memory;
+}
+
+static void drop_err(struct lum_http *http) {
+  if (http->err != &no_memory)
+    free((struct lum_err *)http->err);
 }
 
 bool lum_http_allowed(const struct lum_http *http, const struct lum_http_url *url,
@@ -141,6 +157,7 @@ void lum_http_unmake(struct lum_http *http) {
   lum_http_buf_free(&http->body);
   lum_http_buf_free(&http->in);
   lum_http_head_destroy(&http->head);
+  drop_err(http);
   free(http->method);
   free(http->ca_file);
   free(http->ca_path);
@@ -156,11 +173,13 @@ void lum_http_unmake(struct lum_http *http) {
 
 /* The same for every exchange; a pooled handle may still have them. */
 static void setup_constant(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "luarium/" LUARIUM_VERSION);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, lum_http_on_header);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, http->transfer.slot);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, lum_http_on_body);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, http->transfer.slot);
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   /* With a bundle alone curl parses it once and keeps it; with a folder too it would do so per
    * connection. */
@@ -169,22 +188,23 @@ static void setup_constant(struct lum_http *http) {
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 }
 
-/* Set for each exchange, so that nothing of the one before shows. */
-static void setup_always(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
-  curl_easy_setopt(easy, CURLOPT_URL, http->url.text);
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->lines);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_ms);
-  long left = 0;
-  if (http->deadline > 0) {
-    double ms = (http->deadline - lum_monotonic()) * 1000;
-    left = ms > 1 ? (long)ms : 1L;
-  }
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, left);
-  bool direct = http->unix_socket || http->url.loopback;
-  curl_easy_setopt(easy, CURLOPT_NOPROXY, direct ? "*" : NULL);
+static bool is_direct(const struct lum_http *http) {
+  return http->unix_socket || http->url.loopback;
+}
+
+static bool may_share(const struct lum_http *http) {
+  return http->url.tls && http->version != LUM_HTTP_1_1;
+}
+
+/* What a prepared handle has to be told only when it differs from the exchange before. */
+static uint64_t memo_of(const struct lum_http *http) {
+  uint64_t connect_ms = http->connect_ms < UINT32_MAX ? http->connect_ms : UINT32_MAX;
+  return connect_ms << 8 | (uint64_t)http->version << 4 | (http->lines ? 4U : 0U) |
+         (is_direct(http) ? 2U : 0U) | (may_share(http) ? 1U : 0U);
+}
+
+static void setup_kept(struct lum_http *http) {
+  CURL *easy = lum_http_easy(http);
   static const long versions[] = {
       [LUM_HTTP_AUTO] = CURL_HTTP_VERSION_2TLS,
       [LUM_HTTP_1_1] = CURL_HTTP_VERSION_1_1,
@@ -192,9 +212,23 @@ static void setup_always(struct lum_http *http) {
       [LUM_HTTP_H2C] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
   };
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, versions[http->version]);
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_ms);
+  curl_easy_setopt(easy, CURLOPT_NOPROXY, is_direct(http) ? "*" : NULL);
   /* Rather share an HTTP/2 connection than open a hundred at once. */
-  curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
-                   http->url.tls && http->version != LUM_HTTP_1_1 ? 1L : 0L);
+  curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_share(http) ? 1L : 0L);
+}
+
+/* Set for each exchange, so that nothing of the one before shows. */
+static void setup_always(struct lum_http *http) {
+  struct lum_slot *slot = http->transfer.slot;
+  uint64_t memo = memo_of(http);
+  if (!slot->prepared || slot->memo != memo)
+    setup_kept(http);
+  if (!slot->prepared || slot->memo != memo || http->lines)
+    curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, http->lines);
+  slot->memo = memo;
+  curl_easy_setopt(slot->easy, CURLOPT_URL, http->url.text);
+  curl_easy_setopt(slot->easy, CURLOPT_TIMEOUT_MS, (long)http->left_ms);
 }
 
 static bool is_plain_get(const struct lum_http *http) {
@@ -206,7 +240,7 @@ static bool is_plain_get(const struct lum_http *http) {
 }
 
 static void setup_body(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   if (http->body_kind == LUM_HTTP_NO_BODY ||
       (http->body_kind == LUM_HTTP_BYTES && http->body.len <= SMALL_BODY)) {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -217,9 +251,9 @@ static void setup_body(struct lum_http *http) {
   curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
   curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)http->body_size);
   curl_easy_setopt(easy, CURLOPT_READFUNCTION, lum_http_on_read);
-  curl_easy_setopt(easy, CURLOPT_READDATA, http);
+  curl_easy_setopt(easy, CURLOPT_READDATA, http->transfer.slot);
   curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, lum_http_on_seek);
-  curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
+  curl_easy_setopt(easy, CURLOPT_SEEKDATA, http->transfer.slot);
 }
 
 static void setup_method(struct lum_http *http) {
@@ -230,13 +264,13 @@ static void setup_method(struct lum_http *http) {
   if (has_body)
     setup_body(http);
   if (!has_body && strcmp(method, "HEAD") == 0)
-    curl_easy_setopt(http->transfer.easy, CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(lum_http_easy(http), CURLOPT_NOBODY, 1L);
   else if (has_body || strcmp(method, "GET") != 0)
-    curl_easy_setopt(http->transfer.easy, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(lum_http_easy(http), CURLOPT_CUSTOMREQUEST, method);
 }
 
 static void setup_tls(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, http->verify ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, http->verify ? 2L : 0L);
   if (http->ca_file || http->ca_path) {
@@ -252,7 +286,7 @@ static void setup_tls(struct lum_http *http) {
 }
 
 static void setup_route(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   if (http->unix_socket)
     curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->unix_socket);
   if (http->proxy && !http->unix_socket && !http->url.loopback) {
@@ -268,7 +302,7 @@ static void setup_route(struct lum_http *http) {
 }
 
 static void setup_special(struct lum_http *http) {
-  CURL *easy = http->transfer.easy;
+  CURL *easy = lum_http_easy(http);
   if (http->url.user)
     curl_easy_setopt(easy, CURLOPT_USERNAME, http->url.user);
   if (http->url.password)
@@ -289,16 +323,16 @@ static void setup_special(struct lum_http *http) {
 void lum_http_setup(struct lum_http *http) {
   struct lum_transfer *transfer = &http->transfer;
   bool plain = is_plain_get(http);
-  if (transfer->prepared && !plain)
+  if (transfer->slot->prepared && !plain)
     lum_transfer_clean(transfer);
-  if (!transfer->prepared)
+  if (!transfer->slot->prepared)
     setup_constant(http);
   setup_always(http);
   if (!plain)
     setup_special(http);
   if (http->raw) {
-    curl_easy_setopt(transfer->easy, CURLOPT_CONNECT_ONLY, 1L);
-    curl_easy_setopt(transfer->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    curl_easy_setopt(transfer->slot->easy, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(transfer->slot->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
   }
-  transfer->reusable = plain;
+  transfer->prepares = plain;
 }

@@ -8,10 +8,11 @@
 #include "err.h"
 
 struct lum_http_url {
-  char *text;                 /* without userinfo and fragment */
-  char *scheme, *host, *port; /* port is always there */
-  char *user, *password;      /* decoded; NULL when absent */
-  char *label;                /* scheme://host/path for messages, cut when long */
+  char *
+      text; /* without userinfo and fragment; one block of memory holds the parts that follow too */
+  const char *scheme, *host, *port; /* port is always there */
+  const char *label;                /* scheme://host/path for messages, cut when long */
+  char *user, *password;            /* decoded, apart; NULL when absent */
   bool tls, loopback;
 };
 

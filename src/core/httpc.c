@@ -21,11 +21,6 @@ struct sock {
   bool opened_by_us, idle;
 };
 
-struct pooled {
-  CURL *easy;
-  bool prepared;
-};
-
 struct lum_httpc {
   struct lum_engine *eng;
   CURLM *multi;
@@ -33,7 +28,7 @@ struct lum_httpc {
   uv_timer_t timer;
   struct sock **socks; /* by descriptor */
   size_t sock_cap;
-  struct pooled pool[POOL_MAX];
+  struct lum_slot *pool[POOL_MAX];
   size_t pool_count;
   struct lum_transfer live; /* list heads */
   struct lum_httpc_guest guests;
@@ -144,10 +139,10 @@ static void drain(struct lum_httpc *client) {
   while (client->multi && (msg = curl_multi_info_read(client->multi, &left))) {
     if (msg->msg != CURLMSG_DONE)
       continue;
-    struct lum_transfer *transfer = NULL;
+    struct lum_slot *slot = NULL;
     CURLcode code = msg->data.result; /* msg dies with the removal of its handle */
-    curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &transfer);
-    transfer->done(transfer, code);
+    curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &slot);
+    slot->owner->done(slot->owner, code);
   }
 }
 
@@ -222,13 +217,74 @@ static void on_timer(uv_timer_t *timer) {
   act(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
+/* The next thing curl wants to do at a time. Firing early is harmless, curl then asks again: so a
+ * timer that is moved back, as with every transfer that ends, just stays. */
 static int on_timer_change(CURLM *multi, long timeout_ms, void *arg) {
   (void)multi;
   struct lum_httpc *client = arg;
+  uv_timer_t *timer = &client->timer;
   if (timeout_ms < 0)
-    return uv_timer_stop(&client->timer);
-  uv_update_time(&client->eng->loop); /* a stale clock would fire it early */
-  return uv_timer_start(&client->timer, on_timer, (uint64_t)timeout_ms, 0);
+    return uv_timer_stop(timer);
+  uint64_t wanted = (uint64_t)timeout_ms;
+  if (uv_is_active((uv_handle_t *)timer) && uv_timer_get_due_in(timer) <= wanted)
+    return 0;
+  return uv_timer_start(timer, on_timer, wanted, 0);
+}
+
+/* ---- slots ---- */
+
+static void slot_free(struct lum_slot *slot) {
+  curl_easy_cleanup(slot->easy);
+  free(slot);
+}
+
+static void set_common(struct lum_httpc *client, struct lum_slot *slot) {
+  CURL *easy = slot->easy;
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, slot);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, slot->detail);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_SHARE, client->share);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
+  /* Without it a transfer that ends while a name is being resolved waits for the resolver's thread.
+   */
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+}
+
+static struct lum_slot *slot_take(struct lum_httpc *client) {
+  if (client->pool_count > 0)
+    return client->pool[--client->pool_count];
+  struct lum_slot *slot = calloc(1, sizeof *slot);
+  if (!slot)
+    return NULL;
+  slot->easy = curl_easy_init();
+  if (!slot->easy) {
+    free(slot);
+    return NULL;
+  }
+  set_common(client, slot);
+  return slot;
+}
+
+static void slot_clean(struct lum_httpc *client, struct lum_slot *slot) {
+  curl_easy_reset(slot->easy);
+  slot->prepared = false;
+  set_common(client, slot);
+}
+
+static void slot_give(struct lum_httpc *client, struct lum_slot *slot, bool prepared) {
+  slot->owner = NULL;
+  if (client->pool_count == POOL_MAX) {
+    slot_free(slot);
+    return;
+  }
+  if (prepared)
+    slot->prepared = true;
+  else
+    slot_clean(client, slot);
+  client->pool[client->pool_count++] = slot;
 }
 
 /* ---- client ---- */
@@ -268,7 +324,7 @@ void lum_httpc_free(struct lum_httpc *client) {
   while (client->live.next != &client->live)
     client->live.next->done(client->live.next, CURLE_ABORTED_BY_CALLBACK);
   while (client->pool_count > 0)
-    curl_easy_cleanup(client->pool[--client->pool_count].easy);
+    slot_free(client->pool[--client->pool_count]);
   curl_multi_cleanup(client->multi);
   client->multi = NULL;
   curl_share_cleanup(client->share);
@@ -324,58 +380,29 @@ void lum_httpc_close_idle(struct lum_engine *eng) {
 
 /* ---- transfers ---- */
 
-static void set_common(struct lum_transfer *transfer) {
-  struct lum_httpc *client = transfer->client;
-  CURL *easy = transfer->easy;
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_SHARE, client->share);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
-  /* Without it a transfer that ends while a name is being resolved waits for the resolver's thread.
-   */
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-}
-
-static void point(struct lum_transfer *transfer) {
-  curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, transfer);
-  curl_easy_setopt(transfer->easy, CURLOPT_ERRORBUFFER, transfer->detail);
-}
-
-void lum_transfer_clean(struct lum_transfer *transfer) {
-  curl_easy_reset(transfer->easy);
-  transfer->prepared = false;
-  set_common(transfer);
-  point(transfer);
-}
-
 bool lum_transfer_begin(struct lum_transfer *transfer, struct lum_httpc *client,
                         struct lum_err *err) {
-  struct pooled taken = {NULL, false};
-  if (client->pool_count > 0)
-    taken = client->pool[--client->pool_count];
-  else
-    taken.easy = curl_easy_init();
-  if (!taken.easy)
+  struct lum_slot *slot = slot_take(client);
+  if (!slot)
     return lum_err_set(err, LUM_QUOTA, "http: out of memory");
+  slot->owner = transfer;
+  slot->detail[0] = '\0';
   transfer->client = client;
-  transfer->easy = taken.easy;
-  transfer->prepared = taken.prepared;
-  transfer->added = transfer->reusable = false;
-  transfer->detail[0] = '\0';
+  transfer->slot = slot;
+  transfer->added = transfer->prepares = false;
   transfer->next = &client->live;
   transfer->prev = client->live.prev;
   transfer->prev->next = transfer;
   client->live.prev = transfer;
-  if (!transfer->prepared)
-    set_common(transfer);
-  point(transfer);
   return true;
 }
 
+void lum_transfer_clean(struct lum_transfer *transfer) {
+  slot_clean(transfer->client, transfer->slot);
+}
+
 bool lum_transfer_start(struct lum_transfer *transfer, struct lum_err *err) {
-  CURLMcode rc = curl_multi_add_handle(transfer->client->multi, transfer->easy);
+  CURLMcode rc = curl_multi_add_handle(transfer->client->multi, transfer->slot->easy);
   if (rc != CURLM_OK)
     return lum_err_set(err, LUM_INTERNAL, "http: %s", curl_multi_strerror(rc));
   transfer->added = true;
@@ -383,21 +410,13 @@ bool lum_transfer_start(struct lum_transfer *transfer, struct lum_err *err) {
 }
 
 void lum_transfer_end(struct lum_transfer *transfer) {
-  if (!transfer->easy)
+  struct lum_slot *slot = transfer->slot;
+  if (!slot)
     return;
-  struct lum_httpc *client = transfer->client;
-  CURL *easy = transfer->easy;
-  transfer->easy = NULL;
+  transfer->slot = NULL;
   if (transfer->added)
-    curl_multi_remove_handle(client->multi, easy);
+    curl_multi_remove_handle(transfer->client->multi, slot->easy);
   transfer->prev->next = transfer->next;
   transfer->next->prev = transfer->prev;
-  if (transfer->reusable)
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
-  else
-    curl_easy_reset(easy);
-  if (client->pool_count < POOL_MAX)
-    client->pool[client->pool_count++] = (struct pooled){easy, transfer->reusable};
-  else
-    curl_easy_cleanup(easy);
+  slot_give(transfer->client, slot, transfer->prepares);
 }

@@ -5,23 +5,35 @@
 
 #include <curl/curl.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine.h"
 
 struct lum_httpc;
 
+struct lum_transfer;
+
+/* An easy handle of the pool and what goes with it. Its address is what curl knows, so that nothing
+ * needs to be set anew for the next transfer. */
+struct lum_slot {
+  CURL *easy;
+  struct lum_transfer *owner;
+  bool prepared; /* still has the options of a transfer that said so; only what differs needs to be
+                    set */
+  uint64_t memo; /* the owner's note about those options */
+  char detail[CURL_ERROR_SIZE]; /* curl's error buffer */
+};
+
 struct lum_transfer {
   struct lum_httpc *client;
-  CURL *easy; /* NULL when not begun */
+  struct lum_slot *slot; /* NULL when not begun */
   struct lum_transfer *prev, *next;
   /* Called once per start, outside of curl's callbacks, when curl has ended it. The transfer is
    * still attached: it calls lum_transfer_end itself. Also called with CURLE_ABORTED_BY_CALLBACK
    * when the engine goes. */
   void (*done)(struct lum_transfer *transfer, CURLcode code);
   bool added;
-  bool reusable; /* the owner set nothing on the easy handle that the next one does not set again */
-  bool prepared; /* the handle comes from one that was reusable: only such options need to be set */
-  char detail[CURL_ERROR_SIZE];
+  bool prepares; /* leaves the handle prepared */
 };
 
 /* Something else that must go when the engine goes. */
@@ -44,7 +56,7 @@ void lum_httpc_let_go(struct lum_httpc *client, int fd);
 void lum_httpc_join(struct lum_httpc *client, struct lum_httpc_guest *guest);
 void lum_httpc_leave(struct lum_httpc_guest *guest);
 
-/* Takes an easy handle with the common options set; clean unless `prepared` says otherwise. */
+/* Takes a slot with the common options set; clean unless `prepared` says otherwise. */
 bool lum_transfer_begin(struct lum_transfer *transfer, struct lum_httpc *client,
                         struct lum_err *err);
 

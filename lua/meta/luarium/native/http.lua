@@ -7,7 +7,7 @@ local M = {}
 
 ---@class luarium.native.http.Options
 ---@field url string
----@field method string? default "GET"
+---@field method string? default "GET", or "POST" with a body
 ---@field headers table<string, string>|string[][]|nil by name, or a list of {name, value}
 ---@field secret_headers string[]? names that never go to another origin, besides Authorization and Cookie
 ---@field body string|true? bytes; true (open only): written later
@@ -24,7 +24,7 @@ local M = {}
 ---@field proxy string? "" for none
 ---@field version "auto"|"1.1"|"2"|"h2c"|nil
 ---@field connect_timeout number? default 10, 0 for none
----@field timeout number? whole exchange with its redirects; default none
+---@field timeout number? whole exchange with its redirects; 0 for none
 ---@field idle_timeout number? no byte for so long while the other side could send one; default none
 ---@field max_body integer? request: default 16 MiB; open: default 0, no limit
 ---@field max_header integer? default 262144
@@ -34,6 +34,7 @@ local M = {}
 ---@field raw_chunks boolean? keep HTTP/1.1 chunk framing
 ---@field own_connection boolean? neither share nor keep the connection
 
+--- Everything but the status is made when it is first asked for, so that `pairs` shows little.
 ---@class luarium.native.http.Head
 ---@field status integer
 ---@field headers table<string, string> lower case name to value, repeated ones joined by ", "
@@ -48,9 +49,16 @@ local M = {}
 
 --- The whole exchange, the body in memory.
 ---@param options luarium.native.http.Options
+---@param timeout number? when the options have none; default none
 ---@return userdata? op result: luarium.native.http.Response; ask for it once
 ---@return luarium.Error? err
-function M.request(options) end
+function M.request(options, timeout) end
+
+--- A part of a head or response by its name, for those who put a metatable of their own on one.
+---@param head luarium.native.http.Head
+---@param name string
+---@return any value nil for a name that is no part
+function M.field(head, name) end
 
 ---@class luarium.native.http.Stream
 local Stream = {}
