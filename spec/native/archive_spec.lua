@@ -410,8 +410,9 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
     local function temp() return sh("ls -A " .. dir) end
     local u = assert(archive.unpack { dest = dest })
     assert(await(u:write(half)))
-    u:abort()
-    u:abort()
+    assert.equal("cancelled", select(2, await(u:abort())).kind)
+    assert.equal("", temp())
+    assert.is_nil(u:abort())
     assert.error_matches(function() u:write("x") end, "closed")
     u = assert(archive.unpack { dest = dest })
     assert(await(u:write(half)))

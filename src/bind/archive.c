@@ -158,7 +158,7 @@ static int unpacker_finish(lua_State *L) {
   return lum_bind_started(L, box, lum_unpack_op(unpack));
 }
 
-static int unpacker_abort(lua_State *L) {
+static int unpacker_close(lua_State *L) {
   struct unpacker_box *box = luaL_checkudata(L, 1, UNPACKER_CLASS);
   struct lum_unpack *unpack = box->unpack;
   box->unpack = NULL;
@@ -169,12 +169,24 @@ static int unpacker_abort(lua_State *L) {
   return 0;
 }
 
+/* The same, with an operation that ends when nothing is left of it. */
+static int unpacker_abort(lua_State *L) {
+  struct unpacker_box *box = luaL_checkudata(L, 1, UNPACKER_CLASS);
+  if (!box->unpack)
+    return 0;
+  struct lum_op_box *op_box = lum_bind_box(L, push_result);
+  struct lum_op *op = lum_unpack_op(box->unpack);
+  box->unpack = NULL; /* its reference is the operation's now */
+  lum_op_cancel(op);
+  return lum_bind_started(L, op_box, op);
+}
+
 /* Once it is finished, whoever waits for the result decides: losing the object alone does not
  * abort. */
 static int unpacker_mt_gc(lua_State *L) {
   struct unpacker_box *box = luaL_checkudata(L, 1, UNPACKER_CLASS);
   if (!box->unpack || !lum_unpack_finished(box->unpack))
-    return unpacker_abort(L);
+    return unpacker_close(L);
   lum_op_unref(lum_unpack_op(box->unpack));
   box->unpack = NULL;
   return 0;
@@ -185,7 +197,7 @@ static const luaL_Reg unpacker_methods[] = {{"write", unpacker_write},
                                             {"abort", unpacker_abort},
                                             {NULL, NULL}};
 static const luaL_Reg unpacker_meta[] = {
-    {"__gc", unpacker_mt_gc}, {"__close", unpacker_abort}, {NULL, NULL}};
+    {"__gc", unpacker_mt_gc}, {"__close", unpacker_close}, {NULL, NULL}};
 
 #define WHOLE ((int64_t)1 << 53)
 

@@ -44,7 +44,8 @@ function unpacker:write(bytes) end
 ---@return luarium.Op op gives a luarium.native.UnpackResult
 function unpacker:finish() end
 
---- Stops and leaves nothing behind, a moment later; also when it is collected before finish.
+--- Stops and leaves nothing behind, once the operation has ended; also when it is collected before finish.
+---@return luarium.Op? op fails with `cancelled` when everything is gone; nil when it was over already
 function unpacker:abort() end
 
 ---@class luarium.native.UnpackResult
