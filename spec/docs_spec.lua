@@ -87,6 +87,23 @@ describe("documents", function()
     end
   end
 
+  it("the page of the API names everything there is, and its options", function()
+    local text = assert(task.await(fs.read_file("docs/api.md")))
+    local contract = require "luarium.provider.contract"
+    local repo = require "luarium.git.repo"
+    local methods = getmetatable(repo.new({ path = function(_, path) return path end }, "/")).__index
+    for what, names in pairs({
+      luarium = require "luarium", sandbox = require("luarium.sandbox").methods, repository = methods,
+      create = contract.create_options, exec = contract.exec_options, kind = require("luarium.error").kinds,
+    }) do
+      for name in pairs(names) do
+        local private = what == "repository" and (name == "git_dir" or name == "diff_with_untracked")
+        assert(private or text:find("`" .. name .. "[`%s(]") or text:find("[^%w_]" .. name .. "`"),
+          ("docs/api.md does not have %s of %s"):format(name, what))
+      end
+    end
+  end)
+
   it("a transcript that does not fit is noticed", function()
     local steps = documents.transcript("$ echo a\nfirst … last\n…\nend\n$ true\n")
     assert.equal(2, #steps)
