@@ -81,8 +81,9 @@ end
 local function try_start(dir, locations)
   local ports = {}
   for i = 1, 6 do
-    ports[i] = math.random(20000, 60000)
+    ports[i] = math.random(10000, 32000) -- below those that the system hands out by itself
   end
+  os.remove(dir .. "/socket") -- of an attempt that failed
   scratch.write(dir .. "/nginx.conf", fill(configuration, dir, ports))
   scratch.write(dir .. "/locations", fill(common .. locations, dir, ports))
   local command = "PATH=$PATH:/usr/sbin nginx -e %s/error.log -p %s -c %s/nginx.conf"
