@@ -26,6 +26,7 @@ return {
     name = { type = "text", required = true, about = "whose" },
     count = { type = "integer", default = 3 },
     ratio = "number", on = "boolean", list = "list", map = "table", token = "secret",
+    pair = { type = "list", default = { "x", "y" } },
   },
   run = function(input, run)
     print(input.name, input.count, math.type(input.count), input.ratio, input.on,
@@ -68,6 +69,7 @@ describe("luarium run", function()
     local text = script(place, declared, { "--help" }).stdout
     assert.truthy(text:find("Does something.", 1, true) and text:find("\n  name +text +whose %(required%)\n")
       and text:find("\n  count +integer +%(default: 3%)\n")
+      and text:find('\n  pair +list +%(default: %["x","y"%]%)\n')
       and text:find("\n  token +secret +%(as env:VARIABLE%)\n"), text)
     text = script(place, [[
       local luarium = require "luarium"

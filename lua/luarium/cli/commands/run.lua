@@ -50,7 +50,8 @@ local function input_lines(rows)
     if row.required then
       about = about .. " (required)"
     elseif row.default ~= nil then
-      about = about .. (" (default: %s)"):format(tostring(row.default))
+      about = about .. (" (default: %s)"):format(type(row.default) == "table"
+        and require("luarium.json").encode(row.default) or tostring(row.default))
     elseif row.computed then
       about = about .. " (has a default)"
     end
