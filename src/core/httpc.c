@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "http.h"
 
 #define POOL_MAX 64
 #define KEPT_CONNECTIONS 256
+#define PAIR_REACH 64 /* how far apart the two descriptors of a pair may be */
 
 /* One watched descriptor. Those that curl opened through us live until curl closes them, so that a
  * kept-alive connection is not registered anew for each request: it stays watched for input in
@@ -50,6 +52,20 @@ static void guard_pair_end(int fd) {
   if (getsockname(fd, (struct sockaddr *)&name, &len) == 0 && name.ss_family == AF_UNIX &&
       len == sizeof name.ss_family)
     set_cloexec(fd);
+}
+
+/* fd is one end of a pair that curl has just made; the other end was made with it, so its inode is
+ * the next. */
+static void guard_pair(int fd) {
+  struct stat one, other;
+  if (fstat(fd, &one) != 0)
+    return;
+  guard_pair_end(fd);
+  for (int i = fd > PAIR_REACH ? fd - PAIR_REACH : 0; i <= fd + PAIR_REACH; i++) {
+    if (fstat(i, &other) == 0 && S_ISSOCK(other.st_mode) &&
+        (other.st_ino == one.st_ino + 1 || other.st_ino + 1 == one.st_ino))
+      guard_pair_end(i);
+  }
 }
 
 static CURLM *multi_new(void) {
@@ -199,8 +215,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     return 0;
   }
   if (!sock) {
-    guard_pair_end(fd); /* the resolver's; the other end is usually the next number */
-    guard_pair_end(fd + 1);
+    guard_pair(fd); /* the resolver's */
     sock = sock_new(client, fd, false);
     if (!sock)
       return -1;
