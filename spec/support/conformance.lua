@@ -17,13 +17,9 @@ end
 --- Waits until what an earlier step left to be done in the background is done, so that no check is blamed for it.
 local function settle()
   local deadline = native.loop.monotonic() + 10
-  local alive
   repeat
     task.sleep(0.005)
-    collectgarbage()
-    collectgarbage()
-    alive = select(2, native.loop.counts())
-  until alive == 0 or native.loop.monotonic() > deadline
+  until native.loop.counts() == 0 or native.loop.monotonic() > deadline
 end
 
 --- Registers a describe block that runs every check over a provider.
