@@ -15,9 +15,11 @@ end
 
 -- The place for another kind of agent: whatever leaves its work in the folder of the repository.
 local function run_agent(box, repo, input)
-  return box:exec(input.agent, {
-    cwd = repo.path, stdin = input.prompt, env = { PROMPT = input.prompt }, timeout = input.agent_timeout,
-  })
+  local env = { PROMPT = input.prompt }
+  for _, name in ipairs(input.keys or {}) do
+    env[name] = luarium.env(name)
+  end
+  return box:exec(input.agent, { cwd = repo.path, stdin = input.prompt, env = env, timeout = input.agent_timeout })
 end
 
 local function outcome(result)
@@ -31,7 +33,9 @@ end
 local function work(box, input, run)
   local durations, results = {}, {}
   local repo = measured(durations, "clone", function()
-    return box:clone(input.repo, { branch = input.base, token = input.token, depth = input.depth })
+    return box:clone(input.repo, {
+      branch = input.base, token = input.token, depth = input.depth, mirror = input.mirror or nil,
+    })
   end)
   repo:branch(input.branch)
   results.agent = measured(durations, "agent", function()
@@ -72,6 +76,7 @@ return {
     repo = { type = "text", required = true, about = "address of the repository" },
     agent = { type = "text", required = true, about = "command line; the prompt is on standard input and in $PROMPT" },
     prompt = { type = "text", required = true, about = "what the agent is to do" },
+    keys = { type = "list", about = "variables that the agent gets as secrets: keys=ANTHROPIC_API_KEY" },
     tests = { type = "text", about = "command that tells whether it worked" },
     branch = { type = "text", default = "agent", about = "branch to work on" },
     base = { type = "text", about = "branch or tag to start from" },
@@ -80,13 +85,15 @@ return {
     artifacts = { type = "list", about = "more files to keep, as globs" },
     name = { type = "text", default = "agent-task", about = "name of the sandbox" },
     image = { type = "text", about = "image of the sandbox" },
+    network = { type = "boolean", about = "ask for a network, where the provider gives none by itself" },
+    mirror = { type = "boolean", about = "clone on this machine and bring it in, for a sandbox without network" },
     agent_timeout = { type = "seconds", default = 1800, about = "for the agent" },
     tests_timeout = { type = "seconds", default = 600, about = "for the tests" },
   },
   run = function(input, run)
     local summary
     do
-      local box <close> = luarium.create { name = input.name, image = input.image }
+      local box <close> = luarium.create { name = input.name, image = input.image, network = input.network or nil }
       summary = work(box, input, run)
     end
     if not run.silent then
@@ -96,8 +103,8 @@ return {
       print("results: " .. summary.folder)
     end
     if not summary.ok and not run.silent then
-      error("the task failed: " .. (summary.tests and describe("tests", summary.tests)
-        or describe("agent", summary.agent)), 0)
+      luarium.error.raise("io", ("the task failed: %s (what it said is in %s/logs)"):format(summary.tests
+        and describe("tests", summary.tests) or describe("agent", summary.agent), summary.folder))
     end
     return summary
   end,

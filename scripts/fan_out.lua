@@ -22,8 +22,9 @@ end
 local function run_job(job, input, run)
   return agent_task.run({
     repo = job.repo, prompt = job.prompt, name = job.name, agent = input.agent, tests = input.tests,
-    branch = input.branch, base = input.base, token = input.token, image = input.image, artifacts = input.artifacts,
-    agent_timeout = input.agent_timeout, tests_timeout = input.tests_timeout,
+    branch = input.branch, base = input.base, token = input.token, image = input.image, network = input.network,
+    mirror = input.mirror, artifacts = input.artifacts, agent_timeout = input.agent_timeout,
+    tests_timeout = input.tests_timeout, keys = input.keys,
   }, { out = run.out, silent = true })
 end
 
@@ -57,6 +58,7 @@ return {
     repo = { type = "list", required = true, about = "addresses of the repositories" },
     prompt = { type = "list", required = true, about = "what the agents are to do" },
     agent = { type = "text", required = true, about = "command line; the prompt is on standard input and in $PROMPT" },
+    keys = { type = "list", about = "variables that the agents get as secrets: keys=ANTHROPIC_API_KEY" },
     tests = { type = "text", about = "command that tells whether it worked" },
     concurrency = { type = "integer", default = 4, about = "sandboxes at a time" },
     branch = { type = "text", default = "agent", about = "branch to work on" },
@@ -64,6 +66,8 @@ return {
     token = { type = "secret", about = "for private repositories" },
     artifacts = { type = "list", about = "more files to keep, as globs" },
     image = { type = "text", about = "image of the sandboxes" },
+    network = { type = "boolean", about = "ask for a network, where the provider gives none by itself" },
+    mirror = { type = "boolean", about = "clone on this machine and bring it in, for sandboxes without network" },
     agent_timeout = { type = "seconds", default = 1800, about = "for each agent" },
     tests_timeout = { type = "seconds", default = 600, about = "for the tests of each" },
   },

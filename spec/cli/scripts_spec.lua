@@ -53,13 +53,39 @@ describe("scripts/", function()
     assert.equal(0, place:records())
   end))
 
+  it("agent_task.lua works behind a border without network", within(function(place)
+    repositories(place, "app")
+    local words = { "run", "-q", "--provider", "bubblewrap", script("agent_task"), "repo=file://" .. place.dir .. "/app",
+      "prompt=x", "agent=echo new > NEW", "--out", "results" }
+    local result = place:run(words)
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stderr:find("mirror = true brings it from this machine", 1, true), result.stderr)
+    words[#words + 1] = "mirror=true"
+    assert.equal("agent: ok\ntests: not run\nchanged files: 1\nresults: results/agent-task\n", place:ok(words))
+    assert.equal(0, place:records())
+  end))
+
+  it("agent_task.lua hands keys to the agent only, and writes them nowhere", within(function(place)
+    repositories(place, "app")
+    place.env.AGENT_KEY = "k3y-for-the-agent"
+    local words = { "run", "-q", script("agent_task"), "repo=file://" .. place.dir .. "/app", "prompt=x", "keys=AGENT_KEY",
+      'agent=echo "key: $AGENT_KEY"; touch NEW', 'tests=test -z "$AGENT_KEY"', "--out", "results" }
+    place:ok(words)
+    assert.equal("key: [redacted AGENT_KEY]\n", place:read("results/agent-task/logs/agent.stdout"))
+    words[6] = "keys=NO_SUCH_KEY"
+    local result = place:run(words)
+    assert.truthy(result.stderr:find("the variable NO_SUCH_KEY is not set", 1, true), result.stderr)
+  end))
+
   it("agent_task.lua keeps the results of a task that failed, and fails", within(function(place)
     repositories(place, "app")
     local words = { "run", "-q", script("agent_task"), "repo=file://" .. place.dir .. "/app", "prompt=x",
       "agent=echo half > NEW", "tests=echo broken; exit 3", "--out", "results" }
     local result = place:run(words)
     assert.equal(1, result.exit_code)
-    assert.truthy(result.stderr:find("the task failed: tests: exit 3", 1, true), result.stderr)
+    assert.truthy(result.stderr:find("the task failed: tests: exit 3 (what it said is in results/agent-task/logs)", 1,
+      true), result.stderr)
+    assert.falsy(result.stderr:find("hint:", 1, true), result.stderr)
     assert.truthy(place:read("results/agent-task/diff.patch"):find("+half", 1, true))
     words[6], words[7] = "agent=sleep 60", "agent_timeout=0.2"
     result = place:run(words)

@@ -158,11 +158,23 @@ local function attempt_bundle(job)
   return made.head
 end
 
+local function shares_files(box)
+  local instance = sandbox.instance_of(box)
+  return instance and instance.definition.host_path ~= nil
+end
+
+--- What to try when git's complaint itself suggests nothing.
+local function hint_of(box, address, options, credentials)
+  if not credentials and address.username then
+    return "pass the token that goes with the name as token"
+  elseif address.scheme == "file" and not options.mirror and not shares_files(box) then
+    return "the sandbox looks for it among its own files; mirror = true brings it from this machine"
+  end
+end
+
 --- Whether a mirror may be used: "disk" when the sandbox sees this machine's files, "bundle", or nil.
 local function way_of(job)
   local options, scheme = job.options, job.address.scheme
-  local instance = sandbox.instance_of(job.box)
-  local shares = instance and instance.definition.host_path ~= nil
   if options.mirror == false or scheme == "path" or scheme == "git" then
     if options.mirror then
       errors.raise("invalid", "git.clone: there are mirrors of https, http, ssh and file addresses only: leave out "
@@ -177,7 +189,7 @@ local function way_of(job)
   elseif options.env and options.mirror == nil then
     return nil -- made for git in the sandbox, such as a proxy: a mirror would not see it
   end
-  return shares and "disk" or options.mirror and "bundle" or nil
+  return shares_files(job.box) and "disk" or options.mirror and "bundle" or nil
 end
 
 --- Kinds of errors that a clone without the mirror would meet as well.
@@ -270,7 +282,7 @@ function M.clone(box, text, options)
   local job = {
     box = box, address = address, options = own, credentials = credentials, path = path,
     deadline = native.loop.monotonic() + (own.timeout or run.network_timeout),
-    hint = not credentials and address.username and "pass the token that goes with the name as token" or nil,
+    hint = hint_of(box, address, own, credentials),
   }
   local fields = { sandbox = box.id, name = box.name, provider = box.provider, url = address.url, path = path }
   local head = event.span("sandbox.clone", fields, clone, job)
