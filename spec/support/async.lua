@@ -30,7 +30,7 @@ end
 
 --- Lets what is closing finish closing, until no more is left than `alive` operations and `handles` handles.
 local function quiesce(alive, handles)
-  local deadline = loop.monotonic() + 5
+  local deadline = loop.monotonic() + 15
   repeat
     task.sleep(0)
     collectgarbage()
@@ -50,9 +50,9 @@ local function run(limit, body)
     error(type(err) == "table" and err.trace and err:trace() or err, 0)
   end
   quiesce(alive_before, handles_before)
-  local _, alive, handles = loop.counts()
+  local inflight, alive, handles = loop.counts()
   assert(task.live() <= tasks_before, "tasks left behind:\n" .. task.dump())
-  assert(alive <= alive_before, "operations left behind: " .. alive - alive_before)
+  assert(alive <= alive_before, ("operations left behind: %d, in flight: %d"):format(alive - alive_before, inflight))
   assert(handles <= handles_before, "libuv handles left behind: " .. handles - handles_before)
   local left = new_fds(before)
   assert(#left == 0, "file descriptors left behind: " .. table.concat(left, ", "))
