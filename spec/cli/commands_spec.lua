@@ -173,6 +173,10 @@ describe("luarium", function()
       assert.truthy(checks[name] and checks[name].message, name)
     end
     assert.equal("ok", checks.state.status)
+    place:write("luarium.lua", "return { default = 'safe' }")
+    result = place:run({ "doctor" })
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stdout:find("\nfail  providers +there is no provider 'safe'"), result.stdout)
     place:write("luarium.lua", "return 3")
     place.env.LUARIUM_STATE_DIR = "/proc/nowhere"
     result = place:run({ "doctor" })

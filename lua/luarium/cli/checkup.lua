@@ -143,6 +143,10 @@ local function configuration(config)
 end
 
 local function providers(config)
+  local usable, fault = pcall(config.provider)
+  if not usable then
+    return "fail", tostring(fault), "`luarium create` needs it: correct it, or choose another default"
+  end
   local names = require("luarium.check").keys(config.configured())
   if #names == 0 then
     return "ok", "none configured; local works without"
