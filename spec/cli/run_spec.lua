@@ -192,6 +192,18 @@ describe("luarium run", function()
     assert.equal("", script(place, text, { "-q" }).stderr)
   end))
 
+  it("ends with what the script returned, for machines", within(function(place)
+    local function last_line(text)
+      return json.decode(text:match("([^\n]*)\n$"))
+    end
+    local record = last_line(script(place, "return { run = function() return { n = 1, list = { 'a' } } end }",
+      { "--json" }).stdout)
+    assert.same({ event = "result", result = { n = 1, list = { "a" } } }, record)
+    local result = script(place, "return print", { "--json" })
+    assert.equal(0, result.exit_code)
+    assert.equal("run", last_line(result.stdout).event)
+  end))
+
   it("writes events as JSON lines, to standard output or a file", within(function(place)
     local text = 'local box <close> = luarium.create { name = "b" } box:exec("echo hi") print("aside")'
     local result = script(place, text, { "--json", "--events", "events" })

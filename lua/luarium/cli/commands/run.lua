@@ -110,11 +110,12 @@ local function run(args, context)
   end
   context.on_api = show -- a script that makes no sandbox has nothing to show
   local close_events = args.events and require("luarium.event").to_file(args.events)
+  local value
   local ok, err = pcall(context.task, context, function()
     if context.json then
       show()
     end
-    return run_script(script, given, args, context)
+    value = run_script(script, given, args, context)
   end)
   if display then
     display:close()
@@ -127,6 +128,11 @@ local function run(args, context)
       return err.data.code
     end
     error(err, 0)
+  end
+  local line = context.json and value ~= nil
+    and require("luarium.json").encode({ event = "result", result = require("luarium.secret").redact_value(value) })
+  if line then -- what has no form in JSON is the script's own affair
+    context:print("%s", line)
   end
 end
 
