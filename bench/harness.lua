@@ -81,7 +81,7 @@ end
 
 --- Builds the C programs we compare against.
 function M.build_floors()
-  M.run { "cmake", "--build", M.build, "--target", "bench_floors" }
+  M.capture(M.command { "cmake", "--build", M.build, "--target", "bench_floors" } .. " 2>&1")
 end
 
 function M.make_folder()

@@ -74,6 +74,12 @@ local function worst(list)
   return math.max(table.unpack(list))
 end
 
+--- The ratio of each side's best repetition: what is left when the machine was busy with something else.
+local function best_ratio(row, ours, floor)
+  local best = row.least and math.max or math.min
+  return best(table.unpack(ours[row.of])) / best(table.unpack(floor[row.of]))
+end
+
 --- A row compares by `most` (ours/floor at most), `least` (ours/floor at least), `extra` (ours minus floor at
 --- most) or `bound` (ours alone, the worst repetition, at most). Without any of them it is only shown.
 local function judge(row, ours, floor)
@@ -81,7 +87,7 @@ local function judge(row, ours, floor)
   result.ours = row.bound and worst(ours[row.of]) or harness.median(ours[row.of])
   if floor[row.of] then
     result.floor = harness.median(floor[row.of])
-    result.ratio = result.ours / result.floor
+    result.ratio, result.best_ratio = result.ours / result.floor, best_ratio(row, ours, floor)
   end
   local within = true
   if row.most then
@@ -116,6 +122,17 @@ local function show(result)
     result.ratio and ("%.2fx"):format(result.ratio) or "-", result.limit or "-",
     result.verdict .. (result.reason and ": " .. result.reason or "")))
   io.stdout:flush()
+end
+
+local function warn_when_busy()
+  local load, processors = tonumber(harness.read("/proc/loadavg"):match("^%S+")), 0
+  for _ in harness.read("/proc/cpuinfo"):gmatch("processor%s*:") do
+    processors = processors + 1
+  end
+  if load > processors / 2 then
+    io.stderr:write(("bench: the machine is busy (load %.1f on %d processors): figures of time are not to be "
+      .. "believed\n"):format(load, processors))
+  end
 end
 
 local function run_case(case, context, emit)
@@ -180,6 +197,7 @@ local function main(options)
     return list(cases)
   end
   harness.build_floors()
+  warn_when_busy()
   harness.patience = options.quick and 30 or harness.patience
   harness.make_folder()
   local results, failed = {}, false
