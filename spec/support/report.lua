@@ -6,6 +6,7 @@ return function(options)
   local passed, failed, skipped = 0, 0, 0
   local file_passed, file_failed, file_skipped = 0, 0, 0
   local started
+  local reasons = {} -- skipped test -> why
 
   local function out(...)
     io.stdout:write(string.format(...), "\n")
@@ -50,14 +51,20 @@ return function(options)
       passed, file_passed = passed + 1, file_passed + 1
     elseif status == "pending" then
       skipped, file_skipped = skipped + 1, file_skipped + 1
-      local reason = handler.pendings[#handler.pendings]
-      out("skipped: %s: %s", handler.getFullName(element), text(reason and reason.message or "no reason given"))
+      local named = element.descriptor == "pending" -- its name is the reason
+      out("skipped: %s%s", handler.getFullName(element),
+        named and "" or ": " .. text(reasons[element] or "no reason given"))
     else
       failed, file_failed = failed + 1, file_failed + 1
       local list = status == "failure" and handler.failures or handler.errors
       local entry = list[#list] or {}
       problem(status == "failure" and "FAILED" or "ERROR", element, entry.message, entry.trace or debug)
     end
+    return nil, true
+  end
+
+  handler.pending = function(element, _, message)
+    reasons[element] = message
     return nil, true
   end
 
@@ -84,6 +91,7 @@ return function(options)
   busted.subscribe({ "file", "start" }, handler.fileStart)
   busted.subscribe({ "file", "end" }, handler.fileEnd)
   busted.subscribe({ "test", "end" }, handler.testEnd, { predicate = handler.cancelOnPending })
+  busted.subscribe({ "pending" }, handler.pending)
   busted.subscribe({ "error" }, handler.error)
   busted.subscribe({ "failure" }, handler.error)
   busted.subscribe({ "suite", "end" }, handler.suiteEnd)
