@@ -64,6 +64,9 @@ local function remove_sandbox(self, external_id)
   local root = base_dir(self) .. "/" .. external_id
   local doomed = root .. ".gone"
   local ok, err = await(fs.move(root, doomed))
+  if not ok and err.kind == "conflict" and not fs.exists(root) then
+    ok = true -- a destroy was cut off after its move, or another process is at it
+  end
   if not ok and err.kind ~= "not_found" then
     return nil, err
   end
@@ -136,6 +139,8 @@ local function list(self)
       -- Without a state it was cut off while it was made: it is listed all the same, so that it can be destroyed.
       found[#found + 1] = state and type(state.id) == "string" and describe(state)
         or { external_id = entry.name, status = "broken", labels = {} }
+    elseif entry.name:match("^sbx_%w+%.gone$") then -- a destroy that runs, or was cut off
+      found[#found + 1] = { external_id = entry.name:sub(1, -6), status = "destroying", labels = {} }
     end
   end
   return found

@@ -26,6 +26,11 @@ local M = {}
 ---@field env table<string, string>? without secrets
 ---@field secret_env table<string, string>? name in the sandbox -> variable of ours to read it from
 
+--- The provider of a record that cannot be read.
+M.UNKNOWN = "?"
+
+local STALE = 10 -- seconds after which what a write left beside the records has no writer any more
+
 local made = {}
 
 local function folder()
@@ -85,11 +90,33 @@ function M.get(id)
     error(err:wrap("sandbox record"), 0)
   end
   local record, fault = json.decode_plain(text)
+  if record ~= nil and (type(record) ~= "table" or record.id ~= id or type(record.provider) ~= "string") then
+    record, fault = nil, errors.new("protocol", "it is damaged: this is no record of that sandbox")
+  end
   if not record then
     error(fault:wrap("sandbox record " .. id), 0)
   end
-  record.labels = record.labels or {}
+  record.labels = type(record.labels) == "table" and record.labels or {}
   return record
+end
+
+--- As get, but one that is damaged is told of too, so that it can be destroyed.
+---@async
+---@param id string
+---@return luarium.SandboxRecord?
+function M.find(id)
+  local ok, record = pcall(M.get, id)
+  if not ok and not errors.is(record, "protocol") then
+    error(record, 0)
+  end
+  return ok and record or not ok and { id = id, provider = M.UNKNOWN, status = "broken", labels = {} } or nil
+end
+
+--- Removes what a writer that was killed left. One that was only slow writes again: see put.
+local function remove_stale(entry)
+  if entry.name:match("^%.luarium%-tmp%-%x+$") and entry.mtime < native.loop.realtime() - STALE then
+    await(fs.remove(folder() .. "/" .. entry.name))
+  end
 end
 
 --- Removes a record; one that is gone already is fine.
@@ -116,10 +143,11 @@ function M.list()
   local records = {}
   for _, entry in ipairs(entries) do
     local id = entry.name:match("^(sbx_%w+)%.json$")
-    local record = id and M.get(id) -- nil when it was deleted meanwhile
+    local record = id and M.find(id) -- nil when it was deleted meanwhile
     if record then
       records[#records + 1] = record
     end
+    remove_stale(entry)
   end
   table.sort(records, function(a, b)
     return a.id < b.id

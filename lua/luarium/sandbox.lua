@@ -51,6 +51,17 @@ local function remove_leftover(instance, record)
   return true
 end
 
+--- Those that may have made the sandbox of a record that cannot be read.
+local function every_provider()
+  local names = config.configured()
+  names["local"], names.bubblewrap = "local", "bubblewrap"
+  local list = {}
+  for name in pairs(names) do
+    list[#list + 1] = config.provider(name)
+  end
+  return list
+end
+
 local function give_up(instance, record, err)
   local ok, gone = pcall(task.shield, object.destroy_budget, remove_leftover, instance, record)
   if ok and gone then
@@ -197,7 +208,7 @@ end
 ---@param id string
 ---@return boolean existed
 function M.destroy(id)
-  local record = registry.get(id)
+  local record = registry.find(id)
   if not record then
     return false
   end
@@ -205,15 +216,17 @@ function M.destroy(id)
     object.live[id]:destroy()
     return true
   end
-  local instance = config.provider(record.provider)
-  if record.external_id then
+  local instance = record.provider ~= registry.UNKNOWN and config.provider(record.provider)
+  if instance and record.external_id then
     local box = object.attach(record, instance, record.env or {})
     box.secret_env = record.secret_env
     box:destroy()
   else
-    local ok, err = remove_leftover(instance, record)
-    if not ok then
-      object.raise(err, "destroy")
+    for _, one in ipairs(instance and { instance } or every_provider()) do
+      local ok, err = remove_leftover(one, record)
+      if not ok then
+        object.raise(err, "destroy")
+      end
     end
     registry.delete(id)
   end
