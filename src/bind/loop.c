@@ -62,10 +62,19 @@ static int loop_counts(lua_State *L) {
 
 static void guard_hook(lua_State *L, lua_Debug *ar);
 
-/* A script that catches the error and goes on spinning is stopped again at every instruction. */
+static const char marked_key; /* registry: the coroutine of the task that runs */
+
+/* A script that catches the error and goes on spinning is stopped again at every instruction; so is
+ * the task itself, when it spins in coroutines of its own. */
 static void insist(lua_State *L, struct lum_guard *guard) {
-  if (++guard->raised >= INSIST_AFTER)
-    lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
+  if (++guard->raised < INSIST_AFTER)
+    return;
+  lua_sethook(L, guard_hook, LUA_MASKCOUNT, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &marked_key);
+  lua_State *co = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  if (co && co != L)
+    lua_sethook(co, guard_hook, LUA_MASKCOUNT, 1);
 }
 
 /* Cleanup that such a script has asked for, such as destroying a sandbox, is our own code: it is
@@ -123,8 +132,10 @@ static int loop_arm(lua_State *L) {
   return 0;
 }
 
-/* loop.mark(): a coroutine is about to run; its time starts now. */
+/* loop.mark(co): the coroutine of a task is about to run; its time starts now. */
 static int loop_mark(lua_State *L) {
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &marked_key);
   struct lum_guard *guard = lum_bind_guard(L);
   guard->since = lum_monotonic();
   guard->raised = 0;

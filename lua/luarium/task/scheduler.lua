@@ -269,7 +269,7 @@ end
 local function resume(task)
   current, task.state = task, "running"
   if guard_on then
-    loop.mark()
+    loop.mark(task.co)
   end
   local ok, tag = coroutine.resume(task.co, task)
   current = nil
