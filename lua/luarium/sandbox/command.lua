@@ -55,7 +55,8 @@ local function exec_options(box, options, where)
   for key, value in pairs((object.reveal_map(options.env))) do
     env[key] = value
   end
-  if type(options.stdin) == "table" and type(options.stdin.file) ~= "string" then
+  local file = type(options.stdin) == "table" and (options.stdin.file or true)
+  if file and (type(file) ~= "string" or file:find("\0", 1, true)) then
     errors.raise("invalid", where .. ": option 'stdin': expected bytes, { file = path } or a function")
   end
   local streamed = options.on_stdout or options.on_stderr
@@ -160,6 +161,12 @@ process_mt.__gc = Process.close
 function Sandbox:spawn(command, options)
   command = command_of(command, "spawn")
   local given = exec_options(self, options, "spawn")
+  for _, key in ipairs({ "check", "max_output", "on_stderr", "on_stdout" }) do
+    if options and options[key] ~= nil then
+      errors.raise("invalid", ("spawn: `%s` is an option of exec; a live process is read with process:read")
+        :format(key))
+    end
+  end
   local handle = object.span(self, "spawn", { command = describe(command) }, command, given)
   return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
 end

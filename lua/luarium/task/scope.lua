@@ -99,6 +99,15 @@ local function check_function(fn, where)
   end
 end
 
+--- The same bound as check's `seconds`.
+local MAX_SECONDS = 315360000
+
+local function check_seconds(seconds, where)
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= MAX_SECONDS) then
+    errors.raise("invalid", where .. ": expected seconds (a number from 0 to ten years), got " .. tostring(seconds))
+  end
+end
+
 -- ---- running outside a task ----
 
 local function on_deadlock(task)
@@ -219,6 +228,9 @@ end
 ---@return any ...
 function M.scope(fn, name)
   check_function(fn, "scope")
+  if name ~= nil and type(name) ~= "string" then
+    errors.raise("invalid", "scope: expected a text as its name, got a " .. type(name))
+  end
   local task = scheduler.current()
   if not task then
     return M.run(M.scope, fn, name)
@@ -254,9 +266,7 @@ end
 ---@param fn function
 ---@return any ... what fn returned
 function M.timeout(seconds, fn, ...)
-  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
-    errors.raise("invalid", "timeout: expected seconds (a number of at least 0), got " .. tostring(seconds))
-  end
+  check_seconds(seconds, "timeout")
   check_function(fn, "timeout")
   local task = scheduler.current()
   if not task then
@@ -407,9 +417,7 @@ end
 ---@async
 ---@param seconds number
 function M.sleep(seconds)
-  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
-    errors.raise("invalid", "sleep: expected seconds (a number of at least 0), got " .. tostring(seconds))
-  end
+  check_seconds(seconds, "sleep")
   local ok, err = scheduler.await(loop.sleep(seconds))
   if not ok then
     error(err, 0)
