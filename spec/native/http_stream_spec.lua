@@ -29,8 +29,11 @@ local MIB = 1024 * 1024
 local server, socket, stop_rude
 
 setup(function()
-  server = nginx.start { locations = "location /slow/ { alias DIR/files/; limit_rate 1m; }" }
   socket, stop_rude = rude.start()
+  server = nginx.start { locations = ([[
+    location /slow/ { alias DIR/files/; limit_rate 1m; }
+    location = /deaf { proxy_pass http://unix:%s:/deaf; proxy_request_buffering off; proxy_http_version 1.1; }
+  ]]):format(socket) }
   scratch.sh(("head -c %d /dev/urandom >%s/files/random"):format(3 * MIB + 17, server.dir))
   scratch.sh(("head -c %d /dev/zero >%s/files/large"):format(100 * MIB, server.dir))
 end)
@@ -150,6 +153,45 @@ describe("native.http.open", function()
       assert.equal("hello\n", r and r.body, err and err.message)
     end
     slow:close()
+  end))
+
+  it("keeps what many streams bring apart, also when some are closed early", client(30, function()
+    local expected = scratch.read(server.dir .. "/files/random")
+    local function run(number)
+      local stream = open { url = server.tls("/files/random"), ca_file = server.ca }
+      if number % 3 == 0 then
+        assert(await(stream:response()))
+        assert(await(stream:read()))
+      else
+        task.sleep(0.01 * (number % 4))
+        assert.is_true(read_all(stream) == expected)
+      end
+      stream:close()
+    end
+    task.scope(function(scope)
+      for i = 1, 30 do
+        scope:spawn(function()
+          run(i)
+        end)
+      end
+    end)
+  end))
+
+  it("keeps connections of HTTP/1.1 and HTTP/2 to one server apart", client(30, function()
+    local options = { url = server.tls("/slow/random"), ca_file = server.ca }
+    assert.equal(3 * MIB + 17, #await(http.request {
+      url = server.tls("/files/random"), ca_file = server.ca, version = "1.1",
+    }).body)
+    task.scope(function(scope)
+      for _ = 1, 20 do
+        scope:spawn(function()
+          local stream = open(options)
+          assert.equal("2", assert(await(stream:response())).version)
+          assert(await(stream:read()))
+          stream:close()
+        end)
+      end
+    end)
   end))
 
   it("gives the bytes that came before a cut, then the error", client(function()
@@ -327,6 +369,23 @@ describe("native.http uploads", function()
     stream:close()
     local _, err = await(op)
     assert.equal("cancelled", err.kind)
+  end))
+
+  it("wait without work, also over HTTP/2", client(function()
+    local stream = open { url = server.tls("/deaf"), ca_file = server.ca, method = "POST", body = true }
+    local op
+    for _ = 1, 100 do
+      op = assert(stream:write(("x"):rep(65536)))
+      task.sleep(0.05)
+      if not op:done() then
+        break
+      end
+    end
+    assert.is_false(op:done())
+    local before = os.clock()
+    task.sleep(0.5)
+    assert.is_true(os.clock() - before < 0.1, "seconds of processor time: " .. os.clock() - before)
+    stream:close()
   end))
 
   it("end when the server has answered and gone", client(function()

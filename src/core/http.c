@@ -62,8 +62,16 @@ void lum_http_measure(struct lum_http *http) {
 
 static void on_done(struct lum_transfer *transfer, CURLcode code);
 
+static enum lum_httpc_kind kind_of(const struct lum_http *http) {
+  if (http->version == LUM_HTTP_H2C)
+    return LUM_HTTPC_H2C;
+  if (http->version == LUM_HTTP_1_1)
+    return LUM_HTTPC_SINGLE;
+  return http->buffered ? LUM_HTTPC_SHARED : LUM_HTTPC_STREAMS;
+}
+
 static bool hop(struct lum_http *http, struct lum_err *err) {
-  struct lum_httpc *client = lum_httpc_get(http->eng, err);
+  struct lum_httpc *client = lum_httpc_get(http->eng, kind_of(http), err);
   if (!client || !lum_transfer_begin(&http->transfer, client, err))
     return false;
   http->transfer.done = on_done;

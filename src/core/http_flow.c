@@ -61,6 +61,7 @@ static struct lum_http *http_of(void *arg) {
 /* ---- the clock of silence ---- */
 
 static void touch(struct lum_http *http) {
+  lum_transfer_moved(&http->transfer);
   http->last_byte = uv_now(&http->eng->loop);
   http->idle_suspect = false;
 }
@@ -106,7 +107,7 @@ bool lum_http_idle_start(struct lum_http *http) {
   timer->data = http;
   http->idle = timer;
   uv_update_time(&http->eng->loop);
-  touch(http);
+  http->last_byte = uv_now(&http->eng->loop);
   return uv_timer_start(timer, on_idle, http->idle_ms, 0) == 0;
 }
 

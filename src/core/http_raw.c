@@ -245,7 +245,7 @@ static void on_connected(struct lum_transfer *transfer, CURLcode code) {
 
 static struct lum_raw *raw_new(struct lum_engine *eng, const struct lum_http_opts *opts,
                                struct lum_err *err) {
-  struct lum_httpc *host = lum_httpc_get(eng, err);
+  struct lum_httpc *host = lum_httpc_get(eng, LUM_HTTPC_SHARED, err);
   struct lum_http *plan = host ? lum_http_make(eng, opts, err) : NULL;
   if (!plan)
     return NULL;

@@ -193,7 +193,7 @@ static bool is_direct(const struct lum_http *http) {
 }
 
 static bool may_share(const struct lum_http *http) {
-  return http->url.tls && http->version != LUM_HTTP_1_1;
+  return http->buffered && http->url.tls && http->version != LUM_HTTP_1_1;
 }
 
 /* What a prepared handle has to be told only when it differs from the exchange before. */

@@ -11,6 +11,11 @@
 
 #define POOL_MAX 64
 #define KEPT_CONNECTIONS 256
+/* Curl 7.88 asks for writable sockets also while an HTTP/2 server lets it send nothing: after so
+ * many such calls in vain, a socket is not watched for writing for some milliseconds, or until
+ * something comes in. */
+#define FRUITLESS_MAX 8
+#define REST_MS 2
 #define PAIR_REACH 64 /* how far apart the two descriptors of a pair may be */
 
 /* One watched descriptor. Those that curl opened through us live until curl closes them, so that a
@@ -19,21 +24,25 @@
 struct sock {
   uv_poll_t poll;
   struct lum_httpc *client;
-  int events; /* watched now */
-  bool opened_by_us, idle;
+  int events; /* what curl wants to know */
+  unsigned fruitless;
+  bool opened_by_us, idle, resting;
 };
 
 struct lum_httpc {
   struct lum_engine *eng;
   CURLM *multi;
   CURLSH *share; /* TLS sessions, so that a new connection resumes */
-  uv_timer_t timer;
+  uv_timer_t timer, rest;
+  unsigned timers_open;
+  uint64_t moves;      /* see lum_transfer_moved */
   struct sock **socks; /* by descriptor */
   size_t sock_cap;
   struct lum_slot *pool[POOL_MAX];
   size_t pool_count;
   struct lum_transfer live; /* list heads */
   struct lum_httpc_guest guests;
+  struct lum_httpc *kinds[LUM_HTTPC_KINDS]; /* of the first one: the others; [0] stays NULL */
 };
 
 /* ---- descriptors ---- */
@@ -170,9 +179,45 @@ static void act(struct lum_httpc *client, curl_socket_t fd, int flags) {
     uv_stop(&client->eng->loop); /* timers run before the loop sleeps: it must not */
 }
 
+static void on_poll(uv_poll_t *poll, int status, int events);
+
 static void stop(struct sock *sock) {
   uv_poll_stop(&sock->poll);
   sock->events = 0;
+  sock->resting = false;
+}
+
+static void on_rested(uv_timer_t *timer) {
+  struct lum_httpc *client = timer->data;
+  for (size_t i = 0; i < client->sock_cap; i++) {
+    struct sock *sock = client->socks[i];
+    if (sock && sock->resting) {
+      sock->resting = false;
+      uv_poll_start(&sock->poll, sock->events, on_poll);
+    }
+  }
+}
+
+static void rest(struct sock *sock) {
+  struct lum_httpc *client = sock->client;
+  sock->resting = true;
+  if (sock->events == UV_WRITABLE)
+    uv_poll_stop(&sock->poll);
+  else
+    uv_poll_start(&sock->poll, sock->events & ~UV_WRITABLE, on_poll);
+  if (!uv_is_active((uv_handle_t *)&client->rest))
+    uv_timer_start(&client->rest, on_rested, REST_MS, 0);
+}
+
+static void handle(struct lum_httpc *client, struct sock *sock, int fd, int flags) {
+  uint64_t moves = client->moves;
+  act(client, fd, flags);
+  if (!client->multi || client->socks[fd] != sock)
+    return; /* closed by that */
+  if (flags != CURL_CSELECT_OUT || client->moves != moves || !(sock->events & UV_WRITABLE))
+    sock->fruitless = 0;
+  else if (++sock->fruitless >= FRUITLESS_MAX)
+    rest(sock);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
@@ -181,13 +226,17 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     stop(sock);
     return;
   }
+  if (sock->resting) {
+    sock->resting = false;
+    uv_poll_start(&sock->poll, sock->events, on_poll);
+  }
   int flags =
       (events & UV_READABLE ? CURL_CSELECT_IN : 0) | (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
   if (status < 0)
     flags = CURL_CSELECT_ERR;
   int fd = -1;
   uv_fileno((uv_handle_t *)poll, &fd);
-  act(sock->client, fd, flags);
+  handle(sock->client, sock, fd, flags);
 }
 
 static void unwatch(struct sock *sock, int fd) {
@@ -225,6 +274,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
   if (events == sock->events)
     return 0;
   sock->events = events;
+  sock->resting = false;
   return uv_poll_start(&sock->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
@@ -317,8 +367,10 @@ static void release(struct lum_httpc *client) {
   free(client);
 }
 
-static void on_client_closed(uv_handle_t *handle) {
-  free(handle->data);
+static void on_timer_closed(uv_handle_t *handle) {
+  struct lum_httpc *client = handle->data;
+  if (--client->timers_open == 0)
+    free(client);
 }
 
 void lum_httpc_join(struct lum_httpc *client, struct lum_httpc_guest *guest) {
@@ -336,6 +388,10 @@ void lum_httpc_leave(struct lum_httpc_guest *guest) {
 void lum_httpc_free(struct lum_httpc *client) {
   while (client->guests.next != &client->guests)
     client->guests.next->drop(client->guests.next);
+  for (int i = 0; i < LUM_HTTPC_KINDS; i++) {
+    if (client->kinds[i])
+      lum_httpc_free(client->kinds[i]);
+  }
   while (client->live.next != &client->live)
     client->live.next->done(client->live.next, CURLE_ABORTED_BY_CALLBACK);
   while (client->pool_count > 0)
@@ -346,7 +402,10 @@ void lum_httpc_free(struct lum_httpc *client) {
   for (size_t i = 0; i < client->sock_cap; i++)
     sock_close(client, (int)i);
   free(client->socks);
-  uv_close((uv_handle_t *)&client->timer, on_client_closed);
+  client->socks = NULL;
+  client->sock_cap = 0;
+  uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+  uv_close((uv_handle_t *)&client->rest, on_timer_closed);
 }
 
 struct lum_httpc *lum_httpc_new(struct lum_engine *eng, struct lum_err *err) {
@@ -362,12 +421,15 @@ struct lum_httpc *lum_httpc_new(struct lum_engine *eng, struct lum_err *err) {
   client->guests.prev = client->guests.next = &client->guests;
   client->multi = multi_new();
   client->share = curl_share_init();
-  if (!client->multi || !client->share || uv_timer_init(&eng->loop, &client->timer) != 0) {
+  if (!client->multi || !client->share) {
     release(client);
     lum_err_set(err, LUM_QUOTA, "http: cannot make a client");
     return NULL;
   }
-  client->timer.data = client;
+  uv_timer_init(&eng->loop, &client->timer); /* these cannot fail */
+  uv_timer_init(&eng->loop, &client->rest);
+  client->timer.data = client->rest.data = client;
+  client->timers_open = 2;
   curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
   curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
@@ -377,17 +439,40 @@ struct lum_httpc *lum_httpc_new(struct lum_engine *eng, struct lum_err *err) {
   return client;
 }
 
-struct lum_httpc *lum_httpc_get(struct lum_engine *eng, struct lum_err *err) {
+static struct lum_httpc *kind_new(struct lum_engine *eng, enum lum_httpc_kind kind,
+                                  struct lum_err *err) {
+  struct lum_httpc *client = lum_httpc_new(eng, err);
+  if (client && kind == LUM_HTTPC_STREAMS)
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, 1L);
+  if (client && kind == LUM_HTTPC_SINGLE)
+    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+  return client;
+}
+
+struct lum_httpc *lum_httpc_get(struct lum_engine *eng, enum lum_httpc_kind kind,
+                                struct lum_err *err) {
   if (!eng->httpc) {
-    eng->httpc = lum_httpc_new(eng, err);
+    eng->httpc = kind_new(eng, LUM_HTTPC_SHARED, err);
     eng->httpc_free = lum_httpc_free;
   }
-  return eng->httpc;
+  if (!eng->httpc || kind == LUM_HTTPC_SHARED)
+    return eng->httpc;
+  struct lum_httpc **place = &eng->httpc->kinds[kind];
+  if (!*place)
+    *place = kind_new(eng, kind, err);
+  return *place;
+}
+
+static bool is_idle(const struct lum_httpc *client) {
+  bool idle = client->live.next == &client->live && client->guests.next == &client->guests;
+  for (int i = 0; i < LUM_HTTPC_KINDS; i++)
+    idle = idle && (!client->kinds[i] || is_idle(client->kinds[i]));
+  return idle;
 }
 
 void lum_httpc_close_idle(struct lum_engine *eng) {
   struct lum_httpc *client = eng->httpc;
-  if (!client || client->live.next != &client->live || client->guests.next != &client->guests)
+  if (!client || !is_idle(client))
     return;
   eng->httpc = NULL;
   lum_httpc_free(client);
@@ -410,6 +495,10 @@ bool lum_transfer_begin(struct lum_transfer *transfer, struct lum_httpc *client,
   transfer->prev->next = transfer;
   client->live.prev = transfer;
   return true;
+}
+
+void lum_transfer_moved(struct lum_transfer *transfer) {
+  transfer->client->moves++;
 }
 
 void lum_transfer_clean(struct lum_transfer *transfer) {

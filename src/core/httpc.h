@@ -42,8 +42,20 @@ struct lum_httpc_guest {
   void (*drop)(struct lum_httpc_guest *guest); /* must call lum_httpc_leave */
 };
 
-/* The engine's client, made at first use. NULL with err filled on failure. */
-struct lum_httpc *lum_httpc_get(struct lum_engine *eng, struct lum_err *err);
+/* Curl 7.88 keeps all connections to one host in one bundle, and when one of them speaks HTTP/2 it
+ * takes those that do not for shareable too. So transfers that differ in this go to different
+ * clients. */
+enum lum_httpc_kind {
+  LUM_HTTPC_SHARED,  /* buffered exchanges: many on one HTTP/2 connection */
+  LUM_HTTPC_STREAMS, /* may be paused: each has its connection for itself while it runs */
+  LUM_HTTPC_SINGLE,  /* HTTP/1.1 by demand */
+  LUM_HTTPC_H2C,     /* HTTP/2 without TLS */
+  LUM_HTTPC_KINDS
+};
+
+/* A client of the engine, made at first use. NULL with err filled on failure. */
+struct lum_httpc *lum_httpc_get(struct lum_engine *eng, enum lum_httpc_kind kind,
+                                struct lum_err *err);
 
 /* A client that shares nothing with others, for connections that are handed out raw: curl's
  * housekeeping closes idle connections of a shared cache, those included. */
@@ -62,6 +74,9 @@ bool lum_transfer_begin(struct lum_transfer *transfer, struct lum_httpc *client,
 
 /* Resets the options of a prepared handle to the common ones. */
 void lum_transfer_clean(struct lum_transfer *transfer);
+
+/* Says that curl has moved bytes for it, so that calls in vain can be told from others. */
+void lum_transfer_moved(struct lum_transfer *transfer);
 
 /* Hands it to curl; the options are set by then. */
 bool lum_transfer_start(struct lum_transfer *transfer, struct lum_err *err);
