@@ -197,7 +197,9 @@ local function main(options)
     return list(cases)
   end
   harness.build_floors()
-  warn_when_busy()
+  if not options.quick then
+    warn_when_busy()
+  end
   harness.patience = options.quick and 30 or harness.patience
   harness.make_folder()
   local results, failed = {}, false
