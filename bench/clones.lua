@@ -74,7 +74,7 @@ M.cases = {
     floor = function(context)
       return with_server(function(url, _, server)
         local folder = harness.fresh("clones")
-        local line = ("mkdir '%s'; seq %d | xargs -P 2 -I N git clone -q '%s' '%s'/N"):format(folder,
+        local line = ("mkdir '%s'; seq %d | xargs -P 2 -I {} git clone -q '%s' '%s/{}'"):format(folder,
           PROCESSES * (context.quick and 2 or 100), url, folder)
         local seconds = harness.stopwatch { "sh", "-c", line }
         harness.run { "rm", "-rf", folder }

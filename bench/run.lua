@@ -129,7 +129,7 @@ local function warn_when_busy()
   for _ in harness.read("/proc/cpuinfo"):gmatch("processor%s*:") do
     processors = processors + 1
   end
-  if load > processors / 2 then
+  if load > processors then
     io.stderr:write(("bench: the machine is busy (load %.1f on %d processors): figures of time are not to be "
       .. "believed\n"):format(load, processors))
   end
