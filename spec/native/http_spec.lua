@@ -50,7 +50,6 @@ location = /round { return 302 /round; }
 location = /to-file { return 302 "file:///etc/passwd"; }
 location = /to-plain-world { return 302 http://example.com/; }
 location = /to-spaces { return 302 "/args?a b"; }
-location = /basic { auth_basic "x"; auth_basic_user_file DIR/users; return 200 "in"; }
 location /zipped/ {
   alias DIR/files/; gzip on; gzip_min_length 1; gzip_comp_level 9; gzip_types *;
 }
@@ -60,6 +59,7 @@ setup(function()
   server = nginx.start { locations = locations }
   socket, stop_rude = rude.start()
   scratch.sh(("head -c 60000000 /dev/zero >%s/files/zeros"):format(server.dir))
+  scratch.sh(("head -c 1000000 /dev/urandom >%s/files/megabyte"):format(server.dir))
   scratch.write(server.dir .. "/files/text", ("all work and no play\n"):rep(500))
 end)
 
@@ -278,6 +278,9 @@ describe("native.http redirects", function()
 
   it("stop at the limit with the last response", client(function()
     assert.equal(302, follow("/round", { follow = 3 }).status)
+    -- nginx writes its log after the response; a last request marks the end of what is waited for
+    assert.equal(404, get(server.url("/files/round-is-over")).status)
+    server:wait_for_log("round-is-over")
     local _, requests = server:log():gsub("GET /round", "")
     assert.equal(4, requests)
   end))
@@ -418,6 +421,28 @@ describe("native.http over TLS", function()
     assert.equal(1, fresh)
   end))
 
+  it("keeps connections of HTTP/1.1 and HTTP/2 to one server apart", client(30, function()
+    local function get_text(version)
+      local r = assert(get { url = server.tls("/files/megabyte"), ca_file = server.ca, version = version })
+      assert.equal(1000000, #r.body)
+      return r.version
+    end
+    local function at_once(count)
+      local versions = {}
+      task.scope(function(scope)
+        for _ = 1, count do
+          scope:spawn(function()
+            versions[get_text()] = true
+          end)
+        end
+      end)
+      return versions
+    end
+    assert.equal("1.1", get_text("1.1"))
+    assert.same({ ["2"] = true }, at_once(2))
+    assert.same({ ["2"] = true }, at_once(20))
+  end))
+
   it("believes only the authorities it is given", client(function()
     local err = refused("unavailable", { url = server.tls("/hello") })
     assert.equal("CURLE_PEER_FAILED_VERIFICATION", err.name)
@@ -431,11 +456,11 @@ describe("native.http over TLS", function()
   end))
 
   it("does not take a name that is not in the certificate", client(function()
-    local wrong = server.tls("/hello"):gsub("127%.0%.0%.1", "127.0.0.2")
-    scratch.sh("true")
-    local _, err = get { url = wrong, ca_file = server.ca }
-    assert.equal("unavailable", err.kind)
-    assert.equal(200, get({ url = server.tls("/hello"):gsub("127%.0%.0%.1", "localhost"), ca_file = server.ca }).status)
+    local function named(name)
+      return { url = server.tls("/hello"):gsub("127%.0%.0%.1", name), ca_file = server.ca }
+    end
+    assert.equal(200, get(named("localhost")).status)
+    assert.equal("CURLE_PEER_FAILED_VERIFICATION", refused("unavailable", named("other.localhost")).name)
   end))
 
   it("shows a client certificate", client(function()

@@ -106,6 +106,16 @@ function Server:log()
   return scratch.read(self.dir .. "/access.log")
 end
 
+--- Waits until a text is in the access log; nginx writes a line when it is done with the request.
+function Server:wait_for_log(text)
+  local loop, task = require("luarium.native").loop, require "luarium.task"
+  local deadline = loop.monotonic() + 5
+  while not self:log():find(text, 1, true) do
+    assert(loop.monotonic() < deadline, "not in the log: " .. text)
+    task.sleep(0.005)
+  end
+end
+
 local function urls(scheme, port)
   return function(path)
     return ("%s://127.0.0.1:%d%s"):format(scheme, port, path)
