@@ -114,7 +114,7 @@ function Sandbox:fork(options)
 end
 
 local function destroy(box)
-  registry.put(object.record_of(box, "destroying"))
+  pcall(registry.put, object.record_of(box, "destroying")) -- a full disk must not keep it from being freed
   local ok, err = object.instances[box]:call("destroy", box)
   if not ok and not errors.is(err, "sandbox_gone") and not errors.is(err, "not_found") then
     object.raise(err, "destroy")
