@@ -393,6 +393,12 @@ describe("native.http errors", function()
     assert.equal("CURLE_COULDNT_RESOLVE_HOST", err.name)
   end))
 
+  it("tell a server without TLS, where trying again is no use", client(function()
+    local err = refused("unavailable", { url = server.url("/hello"):gsub("http:", "https:") })
+    assert.equal("CURLE_SSL_CONNECT_ERROR", err.name)
+    assert.is_false(err.retryable)
+  end))
+
   it("come with an answer that arrives before the body is read", client(function()
     local r = rudely("/early", { method = "POST", body = ("x"):rep(100) })
     assert.same({ 413, "big" }, { r.status, r.body })

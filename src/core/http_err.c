@@ -64,6 +64,8 @@ void lum_http_err_code(const struct lum_http *http, struct lum_err *err, CURLcod
               http->url.label, text, hint ? " (" : "", hint ? hint : "", hint ? ")" : "");
   err->code = (int)code;
   err->retryable = row && row->retryable;
+  if (code == CURLE_SSL_CONNECT_ERROR && strstr(detail, "routines"))
+    err->retryable = false; /* they do not understand each other; a cut line reads differently */
   if (row)
     snprintf(err->name, sizeof err->name, "%s", row->name);
   else

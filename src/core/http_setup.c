@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -30,13 +31,17 @@ bool lum_http_refuse(const struct lum_http *http, struct lum_err *err, enum lum_
 static const struct lum_err no_memory = {
     .kind = LUM_QUOTA, .retryable = true, .name = "ENOMEM", .msg = "http: out of memory"};
 
-void lum_http_set_err(struct lum_http *http, const struct lum_err *err) {
-  if (http->err)
-    return;
+static const struct lum_err *copy_err(const struct lum_err *err) {
   struct lum_err *copy = malloc(sizeof *copy);
-  if (copy)
-    *copy = *err;
-  http->err = copy ? copy : &no_memory;
+  if (!copy)
+    return &no_memory;
+  *copy = *err;
+  return copy;
+}
+
+void lum_http_set_err(struct lum_http *http, const struct lum_err *err) {
+  if (!http->err)
+    http->err = copy_err(err);
 }
 
 static void drop_err(struct lum_http *http) {
@@ -212,7 +217,10 @@ static void setup_kept(struct lum_http *http) {
       [LUM_HTTP_H2C] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
   };
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, versions[http->version]);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_ms);
+  /* To curl, 0 means five minutes. */
+  long connect_ms =
+      http->connect_ms > 0 && http->connect_ms < INT_MAX ? (long)http->connect_ms : INT_MAX;
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
   curl_easy_setopt(easy, CURLOPT_NOPROXY, is_direct(http) ? "*" : NULL);
   /* Rather share an HTTP/2 connection than open a hundred at once. */
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_share(http) ? 1L : 0L);
