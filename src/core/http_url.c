@@ -108,7 +108,7 @@ static bool use_parts(struct lum_http_url *url, const struct parts *parts, struc
 }
 
 static bool take_parts(struct lum_http_url *url, CURLU *handle, struct lum_err *err) {
-  struct parts parts = {NULL};
+  struct parts parts = {.text = NULL};
   bool ok = get_parts(handle, &parts) ? use_parts(url, &parts, err)
                                       : lum_err_set(err, LUM_INVALID, "url: %s", EXPECTED);
   char *all[] = {parts.text, parts.scheme, parts.host, parts.port, parts.user, parts.password};
