@@ -31,6 +31,7 @@ end
 --- Lets what is closing finish closing, until no more is left than `alive` operations and `handles` handles.
 local function quiesce(alive, handles)
   local deadline = loop.monotonic() + 15
+  native.http.close_idle()
   repeat
     task.sleep(0.001)
     collectgarbage()
