@@ -202,8 +202,13 @@ struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push) {
   struct lum_op_box *box = lua_newuserdata(L, sizeof *box);
   box->op = NULL;
   box->push = push;
-  lum_bind_class(L, OP_CLASS, op_methods, op_meta);
-  luaL_setmetatable(L, OP_CLASS);
+  luaL_getmetatable(L, OP_CLASS);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lum_bind_class(L, OP_CLASS, op_methods, op_meta);
+    luaL_getmetatable(L, OP_CLASS);
+  }
+  lua_setmetatable(L, -2);
   return box;
 }
 
