@@ -28,8 +28,14 @@ local function client_of(server, options)
   return client.new(given)
 end
 
+--- How often a line is in the log, once the line of a request sent after all of them is there.
+local markers = 0
 local function count(server, line)
   local n = 0
+  markers = markers + 1
+  local marker = "/marker" .. markers
+  client_of(server):get(marker)
+  server:wait_for_log(marker)
   for _ in server:log():gmatch(line) do
     n = n + 1
   end
