@@ -210,20 +210,6 @@ static bool make_dir(struct extractor *x, struct archive_entry *entry) {
   return rc == 0 || fail_sys(x, rc);
 }
 
-static int write_at(int fd, const char *data, size_t len, off_t offset) {
-  while (len > 0) {
-    ssize_t n = pwrite(fd, data, len, offset);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return n < 0 ? errno : EIO;
-    data += n;
-    len -= (size_t)n;
-    offset += n;
-  }
-  return 0;
-}
-
 /* Holes count as what they would be if somebody read them. */
 static bool count_bytes(struct extractor *x, uint64_t size) {
   if (size > x->opts->max_bytes || x->result->bytes > x->opts->max_bytes - size)
@@ -249,7 +235,7 @@ static bool write_data(struct extractor *x, int fd, uint64_t *size) {
       return false;
     if (!count_bytes(x, *size))
       return false;
-    int err = write_at(fd, data, len, (off_t)offset);
+    int err = lum_fs_pwrite_all(fd, data, len, (off_t)offset);
     if (err != 0)
       return fail_sys(x, err);
   }

@@ -23,20 +23,6 @@ static bool unsupported(int errnum) {
          errnum == EPERM;
 }
 
-static int write_at(int fd, const char *data, size_t len, off_t offset) {
-  while (len > 0) {
-    ssize_t n = pwrite(fd, data, len, offset);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return n < 0 ? errno : EIO;
-    data += n;
-    len -= (size_t)n;
-    offset += n;
-  }
-  return 0;
-}
-
 /* One step of at most len bytes; *done is 0 at the end of the source. */
 static int copy_plain(struct transfer *t, off_t offset, size_t len, size_t *done) {
   if (!t->buf)
@@ -47,7 +33,7 @@ static int copy_plain(struct transfer *t, off_t offset, size_t len, size_t *done
   if (n < 0)
     return errno;
   *done = (size_t)n;
-  return write_at(t->to, t->buf, (size_t)n, offset);
+  return lum_fs_pwrite_all(t->to, t->buf, (size_t)n, offset);
 }
 
 static int copy_step(struct transfer *t, off_t offset, size_t len, size_t *done) {

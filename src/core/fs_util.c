@@ -68,6 +68,20 @@ int lum_fs_write_all(int fd, const char *data, size_t len) {
   return 0;
 }
 
+int lum_fs_pwrite_all(int fd, const char *data, size_t len, off_t offset) {
+  while (len > 0) {
+    ssize_t n = pwrite(fd, data, len, offset);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return n < 0 ? errno : EIO;
+    data += n;
+    len -= (size_t)n;
+    offset += n;
+  }
+  return 0;
+}
+
 ssize_t lum_fs_pread_all(int fd, char *buf, size_t len, off_t offset) {
   size_t got = 0;
   while (got < len) {

@@ -18,6 +18,9 @@ bool lum_fs_fail(struct lum_err *err, int errnum, const char *verb, const char *
 /* Writes everything at the file's position; 0 or an errno. */
 int lum_fs_write_all(int fd, const char *data, size_t len);
 
+/* Writes everything at offset; 0 or an errno. */
+int lum_fs_pwrite_all(int fd, const char *data, size_t len, off_t offset);
+
 /* Reads up to len bytes at offset, fewer only at the end of the file; -1 with errno set. */
 ssize_t lum_fs_pread_all(int fd, char *buf, size_t len, off_t offset);
 
