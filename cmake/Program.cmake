@@ -53,15 +53,20 @@ endif()
 set_target_properties(luarium PROPERTIES ENABLE_EXPORTS ON RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
 # The embeddable library, for programs that bring their own Lua 5.4: include/luarium.h.
-add_library(luarium_library SHARED src/embedded.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
+add_library(luarium_library SHARED src/embedded.c src/host.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
 target_include_directories(luarium_library PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>)
 target_link_libraries(luarium_library PRIVATE luarium_flags luarium_core PUBLIC PkgConfig::LUA)
 set_target_properties(luarium_library PROPERTIES OUTPUT_NAME luarium VERSION ${PROJECT_VERSION} SOVERSION 0)
 
-# A host of our own for its spec.
-add_executable(embedding_host EXCLUDE_FROM_ALL spec/support/embedding_host.c)
-target_link_libraries(embedding_host PRIVATE luarium_flags luarium_library)
-set_target_properties(embedding_host PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
+# Hosts: those that the documentation shows, and one for the specs.
+foreach(host docs/embedding/frame_loop.c docs/embedding/poll_loop.c spec/support/embedding_host.c)
+  get_filename_component(name ${host} NAME_WE)
+  add_executable(${name} EXCLUDE_FROM_ALL ${host})
+  target_link_libraries(${name} PRIVATE luarium_flags luarium_library m)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
+  list(APPEND hosts ${name})
+endforeach()
+add_custom_target(embedding_hosts DEPENDS ${hosts})
 
 # One file to copy; and the module and the Lua files for a stock lua5.4.
 install(TARGETS luarium RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -8,22 +8,67 @@ local task = require "luarium.task"
 local process = native.process
 local build = lfs.currentdir() .. "/build"
 
+--- Builds the hosts once; returns what runs one of them.
+local function host(folder, name, more)
+  local made = assert(task.await(process.run({ argv = { "cmake", "--build", build, "--target", "embedding_hosts" },
+    env = { "PATH=" .. os.getenv("PATH") }, merge = true })))
+  assert(made.exit_code == 0, made.stdout)
+  local options = { argv = { build .. "/tools/" .. name }, timeout = 60,
+    env = { "PATH=" .. os.getenv("PATH"), "LUARIUM_STATE_DIR=" .. folder .. "/state", "LD_LIBRARY_PATH=" .. build } }
+  for key, value in pairs(more or {}) do
+    options[key] = value
+  end
+  return options
+end
+
+local function within(fn)
+  return async(120, function()
+    state.with(fn)
+  end)
+end
+
 describe("the embeddable library", function()
-  it("lives in a foreign host: several states, a frame loop, a close with work in flight", async(120, function()
-    local made = assert(task.await(process.run({ argv = { "cmake", "--build", build, "--target", "embedding_host" },
-      env = { "PATH=" .. os.getenv("PATH") }, merge = true })))
-    assert(made.exit_code == 0, made.stdout)
-    state.with(function(folder)
-      local result = assert(task.await(process.run({
-        argv = { build .. "/tools/embedding_host" }, timeout = 30,
-        env = { "PATH=" .. os.getenv("PATH"), "LUARIUM_STATE_DIR=" .. folder .. "/state", "LD_LIBRARY_PATH=" .. build },
-      })))
-      assert.equal("", result.stderr)
-      assert.equal(0, result.exit_code)
-      local id = result.stdout:match("^one\n\ntwo\n\nmany frames\n(sbx_%w+)\nclosed\n$")
-      assert(id, result.stdout)
-      assert.same({}, (task.await(process.find("LUARIUM_SANDBOX=" .. id))))
-      assert.is_true(luarium.destroy(id))
-    end)
+  it("lives in a foreign host: several states, a frame loop, a close with work in flight", within(function(folder)
+    local result = assert(task.await(process.run(host(folder, "embedding_host"))))
+    assert.equal("", result.stderr)
+    assert.equal(0, result.exit_code)
+    local id = result.stdout:match("^nothing loaded: 0\none\n\ntwo\n\nmany frames\nclosed cleanly: 0 left\n(sbx_%w+)\n"
+      .. "error: .*step.*\nmemory: 0\nclosed\n$")
+    assert(id, result.stdout)
+    assert.same({}, (task.await(process.find("LUARIUM_SANDBOX=" .. id))))
+    assert.is_true(luarium.destroy(id))
+    assert.same({}, luarium.list()) -- what was closed cleanly has left nothing
+  end))
+
+  it("keeps a frame loop going while ten sandboxes work", within(function(folder)
+    local result = assert(task.await(process.run(host(folder, "frame_loop"))))
+    assert.equal("", result.stderr)
+    assert.equal(0, result.exit_code)
+    local frames = tonumber(result.stdout:match("^(%d+) frames, step at most [%d.]+ ms, a frame at most [%d.]+ ms late\n$"))
+    assert(frames and frames > 60, result.stdout) -- the sandboxes work for a second
+    assert.same({}, luarium.list())
+  end))
+
+  it("wakes a host that sleeps in poll, and lets it sleep when nothing happens", within(function(folder)
+    local host_process = assert(process.spawn(host(folder, "poll_loop")))
+    assert(task.await(host_process:write("sleep 1; echo slept\n")))
+    local out, err = "", ""
+    local function read()
+      local chunk, stream = task.await(host_process:read())
+      if stream == "stderr" then
+        err = err .. (chunk or "")
+      else
+        out = out .. (chunk or "")
+      end
+      return chunk
+    end
+    host_process:close_stdin()
+    while read() do end -- luacheck: ignore 542
+    assert.equal("sleep 1; echo slept -> slept\n", out)
+    local wakeups = tonumber(err:match("^(%d+) wake%-ups\n$"))
+    assert(wakeups and wakeups < 200, err) -- a host that spins would count thousands in a second
+    assert.equal(0, task.await(host_process:wait()).exit_code)
+    host_process:close()
+    assert.same({}, luarium.list())
   end))
 end)

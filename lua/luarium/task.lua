@@ -1,6 +1,7 @@
 --- Tasks: everything that waits suspends its coroutine, and one scheduler resumes it. Scripts read straight down.
 ---
 --- Outside a task the same calls drive the loop until they are done. Times are seconds.
+local host = require "luarium.task.host"
 local scheduler = require "luarium.task.scheduler"
 local scope = require "luarium.task.scope"
 local sync = require "luarium.task.sync"
@@ -9,7 +10,11 @@ local M = {
   await = scheduler.await,
   current = scheduler.current,
   yield = scheduler.yield,
+  start = host.start,
+  shutdown = host.shutdown,
   step = scheduler.step,
+  fd = scheduler.fd,
+  next_wakeup = scheduler.next_wakeup,
   guard = scheduler.guard,
   live = scheduler.live,
   dump = scheduler.dump,

@@ -47,6 +47,17 @@ static struct engine_box *engine_box(lua_State *L) {
   return box;
 }
 
+void lum_bind_close(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
+  struct engine_box *box = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (box && box->eng) {
+    struct lum_engine *eng = box->eng;
+    box->eng = NULL;
+    lum_engine_free(eng);
+  }
+}
+
 struct lum_engine *lum_bind_engine(lua_State *L) {
   return engine_box(L)->eng;
 }

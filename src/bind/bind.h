@@ -32,6 +32,9 @@ struct lum_guard *lum_bind_guard(lua_State *L);
 /* The engine of this state, made on first use. Raises when it is closed. [-0, +0, e] */
 struct lum_engine *lum_bind_engine(lua_State *L);
 
+/* Ends the state's engine with all that is in flight; later calls that need it raise an error. */
+void lum_bind_close(lua_State *L);
+
 /* Pushes an empty box; the caller stores the operation it then starts. [-0, +1, e] */
 struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push);
 

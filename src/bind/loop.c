@@ -27,6 +27,23 @@ static int loop_poll(lua_State *L) {
   return 2;
 }
 
+/* loop.fd() -> the descriptor that is readable when a poll would find something. */
+static int loop_fd(lua_State *L) {
+  lua_pushinteger(L, lum_engine_fd(lum_bind_engine(L)));
+  return 1;
+}
+
+/* loop.next() -> seconds until the next poll is due although the descriptor is silent; nil: never.
+ */
+static int loop_next(lua_State *L) {
+  int ms = lum_engine_next(lum_bind_engine(L));
+  if (ms < 0)
+    lua_pushnil(L);
+  else
+    lua_pushnumber(L, ms / 1000.0);
+  return 1;
+}
+
 static int loop_monotonic(lua_State *L) {
   lua_pushnumber(L, lum_monotonic());
   return 1;
@@ -152,6 +169,8 @@ static int loop_error_metatable(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"error_metatable", loop_error_metatable},
     {"poll", loop_poll},
+    {"fd", loop_fd},
+    {"next", loop_next},
     {"monotonic", loop_monotonic},
     {"realtime", loop_realtime},
     {"sleep", loop_sleep},

@@ -126,6 +126,17 @@ void lum_engine_breathe(struct lum_engine *eng) {
   uv_run(&eng->loop, UV_RUN_NOWAIT);
 }
 
+int lum_engine_fd(struct lum_engine *eng) {
+  return uv_backend_fd(&eng->loop);
+}
+
+int lum_engine_next(struct lum_engine *eng) {
+  lum_engine_breathe(eng);
+  if (eng->done_head)
+    return 0;
+  return uv_loop_alive(&eng->loop) ? uv_backend_timeout(&eng->loop) : -1;
+}
+
 struct lum_op *lum_engine_take(struct lum_engine *eng) {
   struct lum_op *op = eng->done_head;
   if (!op)

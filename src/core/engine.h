@@ -40,6 +40,14 @@ enum lum_poll { LUM_POLL_DONE, LUM_POLL_TIMEOUT, LUM_POLL_WOKEN, LUM_POLL_IDLE }
  * somebody called lum_engine_wake, or nothing is left that could ever complete (IDLE). */
 enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms);
 
+/* For hosts with a loop of their own: the descriptor that is readable when the engine has work. */
+int lum_engine_fd(struct lum_engine *eng);
+
+/* Milliseconds until the engine must be polled although its descriptor is silent; 0: something has
+ * completed, negative: nothing is scheduled. Also tells the kernel of what was started since the
+ * last poll, so that the descriptor knows of it. */
+int lum_engine_next(struct lum_engine *eng);
+
 /* Runs the callbacks that are due and leaves what completed in the queue: for code that computes
  * for long. */
 void lum_engine_breathe(struct lum_engine *eng);

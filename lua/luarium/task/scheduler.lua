@@ -18,6 +18,7 @@ local AWAIT = {} -- what our own yields carry; any other yield in a task is a mi
 ---@field state "ready"|"running"|"waiting"|"done"
 ---@field scope table the innermost cancel scope
 local Task = {}
+M.methods = Task -- luarium.task.host adds what hosts ask of a task
 local task_mt = { __index = Task, __name = "luarium.Task" }
 
 local current          -- the task that runs now
@@ -28,6 +29,7 @@ local waiters = {}     -- operation id -> task, or a function to call
 local completed = {}   -- reused for every poll
 local forwarded = setmetatable({}, { __mode = "k" }) -- coroutines whose waits are passed up to their task
 local guard_on = false
+local between = false  -- a function that we call runs outside every task: nothing may wait in it
 
 local function wake(task)
   if not task.queued and task.state ~= "done" then
@@ -81,7 +83,26 @@ end
 
 local turn
 
+--- Outside a task a wait drives the loop; not from a function that the loop itself calls.
+local function check_may_drive(what)
+  if between then
+    errors.raise("invalid", ("a call that waits (%s) was made in a function that runs between tasks, such as one given "
+      .. "to on_done: start a task for it with luarium.task.start"):format(what))
+  end
+end
+
+--- Calls fn(...) outside every task.
+local function call_between(fn, ...)
+  between = true
+  local ok, err = pcall(fn, ...)
+  between = false
+  if not ok then
+    error(err, 0)
+  end
+end
+
 local function drive(op)
+  check_may_drive(op:name())
   local function done()
     return op:done()
   end
@@ -143,6 +164,7 @@ end
 function M.park(what, condition, uninterruptible)
   local task = current
   if not task then
+    check_may_drive(what)
     while not condition() do
       local n, state = turn(-1, condition)
       if n == 0 and state == "idle" and tail < head and not condition() then
@@ -243,7 +265,7 @@ local function finish(task, ok, err)
   task.state, task.fn, task.args = "done", nil, nil
   live[task], live_count = nil, live_count - 1
   if task.on_finish then
-    task.on_finish(task)
+    call_between(task.on_finish, task)
   end
   for _, waiter in ipairs(task.joiners or {}) do
     wake(waiter)
@@ -282,7 +304,8 @@ local function resume(task)
   end
 end
 
-local function run_ready()
+---@param finish_at number? on the monotonic clock: those who are left then stay ready
+local function run_ready(finish_at)
   local last = tail -- those woken meanwhile get their turn after the next poll: nobody starves the loop
   while head <= last do
     local task = ready[head]
@@ -291,6 +314,9 @@ local function run_ready()
     task.queued = false
     if task.state ~= "done" then
       resume(task)
+      if finish_at and loop.monotonic() >= finish_at then
+        break
+      end
     end
   end
   if head > tail then
@@ -302,10 +328,11 @@ end
 --- wait when what the caller drives the loop for has come true meanwhile.
 ---@param timeout_ms number
 ---@param done (fun(): boolean)?
+---@param finish_at number? on the monotonic clock: when tasks should stop getting their turns
 ---@return integer n completed operations
 ---@return string state "done", "timeout", "woken" or "idle"
-function turn(timeout_ms, done)
-  run_ready()
+function turn(timeout_ms, done, finish_at)
+  run_ready(finish_at)
   if tail >= head or done and done() then
     timeout_ms = 0
   end
@@ -315,7 +342,7 @@ function turn(timeout_ms, done)
     local waiter = waiters[id]
     waiters[id] = nil
     if type(waiter) == "function" then
-      waiter()
+      call_between(waiter)
     elseif waiter then
       wake(waiter)
     end
@@ -388,15 +415,63 @@ function M.run_until_done(task, on_deadlock)
   end
 end
 
---- One non-blocking step for hosts with a loop of their own.
----@param budget number seconds it may take at most, roughly
+--- Drives the loop from outside a task until the condition holds or nothing is left that could make it so.
+---@param condition fun(): boolean
+function M.drive_until(condition)
+  check_may_drive("the loop")
+  while not condition() do
+    local n, state = turn(-1, condition)
+    if n == 0 and state == "idle" and tail < head then
+      return
+    end
+  end
+end
+
+--- One non-blocking step for hosts with a loop of their own. A task is never interrupted: what takes longer than the
+--- budget is only what a single task does between two waits.
+---@param budget number seconds it may take at most; 0 or nil: one round
 ---@return integer live tasks that are still there
 function M.step(budget)
+  if budget ~= nil and (type(budget) ~= "number" or not (budget >= 0)) then
+    errors.raise("invalid", "step: expected a budget in seconds, got " .. tostring(budget))
+  elseif current or between then
+    errors.raise("invalid", "step: it is for the host's own loop; a task waits with luarium.sleep instead")
+  end
   local finish_at = loop.monotonic() + (budget or 0)
   repeat
-    local n = turn(0)
+    local n = turn(0, nil, finish_at)
   until n == 0 and tail < head or loop.monotonic() >= finish_at
   return live_count
+end
+
+--- The descriptor that is readable when `step` would find something, for a host that sleeps in a poll of its own. It
+--- stays the same as long as the state lives. Only ask whether it is readable: never read it, never close it.
+---@return integer fd
+function M.fd()
+  return loop.fd()
+end
+
+--- Seconds until `step` is due although the descriptor is silent: 0 now, nil when only the descriptor can tell. Ask
+--- anew after each step and after starting a task.
+---@return number? seconds
+function M.next_wakeup()
+  if tail >= head then
+    return 0
+  end
+  return loop.next()
+end
+
+--- The tasks that have not ended.
+---@return luarium.Task[]
+function M.tasks()
+  local list = {}
+  for task in pairs(live) do
+    list[#list + 1] = task
+  end
+  table.sort(list, function(a, b)
+    return a.id < b.id
+  end)
+  return list
 end
 
 --- Limits how long a task may compute without waiting. 0 switches the guard off.
@@ -415,15 +490,8 @@ end
 ---@param verbose boolean?
 ---@return string
 function M.dump(verbose)
-  local list = {}
-  for task in pairs(live) do
-    list[#list + 1] = task
-  end
-  table.sort(list, function(a, b)
-    return a.id < b.id
-  end)
   local lines, now = {}, loop.monotonic()
-  for _, task in ipairs(list) do
+  for _, task in ipairs(M.tasks()) do
     local what = task.op and task.op:name() or task.what or ""
     local since = task.state == "waiting" and (" for %.1f s"):format(now - (task.since or now)) or ""
     lines[#lines + 1] = ("%s: %s%s%s"):format(task.name, task.state, what ~= "" and " on " .. what or "", since)

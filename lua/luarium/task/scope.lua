@@ -153,6 +153,14 @@ function M.spawn_detached(name, fn, ...)
   return spawn(name, nil, nil, fn, ...)
 end
 
+--- The same for hosts: on_finish(task) is called when it has ended.
+---@param on_finish fun(task: luarium.Task)
+---@param fn function
+---@return luarium.Task
+function M.spawn_watched(on_finish, fn, ...)
+  return spawn(nil, nil, on_finish, fn, ...)
+end
+
 --- Asks a task to stop: its next wait, or the one it is in, raises `cancelled`.
 ---@param task luarium.Task
 ---@param reason string|luarium.Error|nil
