@@ -46,6 +46,14 @@ uses["lua run"] = function(folder, block)
   assert(result.exit_code == 0, result.stdout)
 end
 
+--- In a stock interpreter, outside every task.
+uses["lua host"] = function(folder, block)
+  write(folder .. "/work/host.lua", block.text)
+  local result = run(folder, { "env", ("LUA_PATH=%s/lua/?.lua;%s/lua/?/init.lua;;"):format(source, source),
+    "LUA_CPATH=" .. source .. "/build/lua5.4/?.so;;", "lua5.4", "host.lua" })
+  assert(result.exit_code == 0, result.stdout)
+end
+
 uses["lua config"] = function(folder, block)
   write(folder .. "/work/luarium.lua", block.text)
   local result = run(folder, { program, "providers" })
@@ -61,9 +69,11 @@ end
 
 local function files()
   local list = { "README.md" }
-  for name in lfs.dir("docs") do
-    if name:match("%.md$") then
-      list[#list + 1] = "docs/" .. name
+  for _, folder in ipairs({ "docs/", "docs/embedding/" }) do
+    for name in lfs.dir(folder) do
+      if name:match("%.md$") then
+        list[#list + 1] = folder .. name
+      end
     end
   end
   table.sort(list)
@@ -76,7 +86,7 @@ describe("documents", function()
       if block.language == "sh" or block.language == "lua" then
         it(("%s:%d %s %s"):format(path, block.line, block.language, block.use), async(120, function()
           local use = uses[block.language .. " " .. block.use]
-          assert(use, "say what is done with this block: `run`, `config` or `adapter` after the language")
+          assert(use, "say what is done with this block: `run`, `host`, `config` or `adapter` after the language")
           state.with(function(folder)
             assert(task.await(fs.mkdir(folder .. "/work", {})))
             assert(task.await(fs.mkdir(folder .. "/home", {})))

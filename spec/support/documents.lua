@@ -1,6 +1,7 @@
 --- Reads the code blocks of a Markdown file. A block's language is followed by what is done with it:
 ---   sh run       lines that begin with "$ " are commands, the lines below what they print; "…" stands for anything
 ---   lua run      a script, run by the program
+---   lua host     a script, run by a stock lua5.4
 ---   lua config   a configuration file
 ---   lua adapter  a provider's file
 --- Any other block of sh or lua is a fault: what is documented is executed.

@@ -33,8 +33,8 @@ local function finished(task)
   end
 end
 
---- Starts fn(...) as a task of its own, from anywhere; it first runs in the next step. Whoever starts it asks it for its
---- end: `task:done()`, `task:result()`, `task:on_done(fn)`, `task:wait()`. Inside a task prefer a scope, which ends
+--- Starts fn(...) as a task of its own, from anywhere; it first runs in the next step. Whoever starts it asks it for
+--- its end: `task:done()`, `task:result()`, `task:on_done(fn)`, `task:wait()`. Inside a task prefer a scope, which ends
 --- what it has begun.
 ---@param fn function
 ---@return luarium.Task task

@@ -432,7 +432,7 @@ end
 ---@param budget number seconds it may take at most; 0 or nil: one round
 ---@return integer live tasks that are still there
 function M.step(budget)
-  if budget ~= nil and (type(budget) ~= "number" or not (budget >= 0)) then
+  if budget ~= nil and (type(budget) ~= "number" or budget ~= budget or budget < 0) then
     errors.raise("invalid", "step: expected a budget in seconds, got " .. tostring(budget))
   elseif current or between then
     errors.raise("invalid", "step: it is for the host's own loop; a task waits with luarium.sleep instead")
