@@ -89,6 +89,9 @@ function M.handler(value)
   if type(value) == "table" and not M.is(value) then
     return value
   end
+  if type(value) == "string" and value:find("attempt to call", 1, true) then
+    value = require("luarium.advice").improve(value)
+  end
   local err = M.from(value)
   if not err.traceback and err.kind ~= "cancelled" then
     err.traceback = debug.traceback("", 2):gsub("^\n", "")

@@ -253,7 +253,8 @@ local function resolve_config(definition, given, where)
   end
   check.options(config, template, where)
   if #missing > 0 then
-    errors.raise("auth", ("%s: missing %s"):format(where, table.concat(missing, ", ")),
+    errors.raise("auth", ("%s: missing %s%s"):format(where, table.concat(missing, ", "),
+      definition.docs and "; the provider's pages: " .. definition.docs or ""),
       { provider = definition.name })
   end
   return config

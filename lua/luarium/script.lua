@@ -377,7 +377,7 @@ local function handler(script)
     end
     local message
     if type(value) == "string" then
-      message = value
+      message = require("luarium.advice").improve(value)
     elseif value == nil then
       message = "the script raised nil"
     elseif type(value) == "table" and type(value.message) == "string" then

@@ -184,22 +184,32 @@ local function sandboxes()
     "luarium destroy " .. table.concat(expired, " ", 1, math.min(#expired, 5)) .. (#expired > 5 and " ..." or "")
 end
 
+--- Name, check, what it is for.
 local checks = {
-  { "kernel", kernel }, { "libraries", libraries }, { "clock", clock }, { "files", file_limit },
-  { "git", git }, { "bubblewrap", bubblewrap }, { "config", configuration }, { "providers", providers },
-  { "state", state_folder }, { "disk", disk }, { "sandboxes", sandboxes },
+  { "kernel", kernel, "whole process trees are killed by pidfd, and archives unpacked by openat2: Linux 5.6" },
+  { "libraries", libraries, "the libraries in use and their versions, for bug reports" },
+  { "clock", clock, "certificates, lifetimes of sandboxes and file times need a right clock" },
+  { "files", file_limit, "each running command takes about four descriptors" },
+  { "git", git, "clones are served from a mirror on this machine" },
+  { "bubblewrap", bubblewrap, "the provider bubblewrap isolates sandboxes with user namespaces" },
+  { "config", configuration, "luarium.lua here and in the user's configuration folder must load" },
+  { "providers", providers, "every configured provider must have its adapter and its keys" },
+  { "state", state_folder, "the records that keep sandboxes from being forgotten; private to you" },
+  { "disk", disk, "records, logs and local sandboxes live on the disk of the state folder" },
+  { "sandboxes", sandboxes, "sandboxes past their end or never finished may still cost money" },
 }
 
 --- Runs every check; one that breaks is a failure of its own line only.
 ---@async
 ---@param context luarium.cli.Context
----@return {name: string, status: "ok"|"warn"|"fail", message: string, advice: string?}[]
+---@return {name: string, status: "ok"|"warn"|"fail", message: string, advice: string?,
+---  about: string}[]
 function M.run(context)
   local config = require "luarium.config"
   pcall(context.api, context) -- a broken configuration is one of the findings
   local results = {}
   for _, row in ipairs(checks) do
-    local name, fn = row[1], row[2]
+    local name, fn, about = row[1], row[2], row[3]
     local ok, status, message, advice = pcall(fn, config)
     if not ok then
       if errors.is(status, "cancelled") then
@@ -207,9 +217,20 @@ function M.run(context)
       end
       status, message, advice = "fail", tostring(status), nil
     end
-    results[#results + 1] = { name = name, status = status, message = message, advice = advice }
+    results[#results + 1] = { name = name, status = status, message = message, advice = advice,
+      about = about }
   end
   return results
+end
+
+--- What each check is for.
+---@return string[][] rows name and explanation
+function M.explain()
+  local rows = {}
+  for i, row in ipairs(checks) do
+    rows[i] = { row[1], row[3] }
+  end
+  return rows
 end
 
 return M

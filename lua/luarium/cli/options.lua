@@ -294,8 +294,9 @@ end
 
 --- The help of a command.
 ---@param command luarium.cli.Command
+---@param more string? a section of its own, before the options
 ---@return string
-function M.help(command)
+function M.help(command, more)
   local format = require "luarium.cli.format"
   local arguments = {}
   for _, row in ipairs(command.arguments or {}) do
@@ -305,6 +306,7 @@ function M.help(command)
   if #arguments > 0 then
     text = text .. "Arguments:\n" .. format.table(arguments) .. "\n"
   end
+  text = text .. (more or "")
   if #(command.options or {}) > 0 then
     text = text .. "Options:\n" .. format.table(M.option_lines(command.options)) .. "\n"
   end

@@ -20,6 +20,7 @@ local M = {}
 ---@field base string? the commit that was checked out by the clone
 local Repo = {}
 local mt = { __index = Repo, __name = "luarium.GitRepo" }
+M.methods = Repo
 
 ---@param box luarium.Sandbox
 ---@param path string

@@ -125,6 +125,7 @@ end
 ---@class luarium.Process
 local Process = {}
 local process_mt = { __index = Process, __name = "luarium.Process" }
+object.process_methods = Process
 
 for _, name in ipairs({ "read", "write", "close_stdin", "wait", "kill", "resize" }) do
   Process[name] = function(self, ...)

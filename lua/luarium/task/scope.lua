@@ -177,6 +177,7 @@ end
 ---@field name string
 local Scope = {}
 local scope_mt = { __index = Scope, __name = "luarium.Scope" }
+M.methods = Scope
 
 --- Starts fn(...) as a child task of this scope.
 ---@param fn function

@@ -30,7 +30,8 @@ return {
     end
     for _, known in ipairs(cli.commands) do
       if known == name then
-        return context:write(options.help(cli.command(name)))
+        local command = cli.command(name)
+        return context:write(command.help and command.help({}, command) or options.help(command))
       end
     end
     local near = require("luarium.check").nearest(name, { compat.unpack(cli.commands) })

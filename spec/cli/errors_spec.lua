@@ -1,0 +1,71 @@
+--- Errors that teach: what was probably meant, where a key comes from, what a check is for.
+local async = require "spec.support.async"
+local json = require "luarium.json"
+local program = require "spec.support.program"
+
+local function within(fn)
+  return async(30, function()
+    program.with(fn)
+  end)
+end
+
+--- Runs a script that fails; returns what was said about it.
+local function failure(place, script)
+  place:write("script.lua", script)
+  local result = place:run({ "run", "-q", "script.lua" })
+  assert.equal(1, result.exit_code, result.stderr)
+  return result.stderr
+end
+
+describe("an error", function()
+  local misspelt = {
+    { "local box <close> = luarium.create() box:exce('true')", "method 'exce'.*did you mean 'exec'%?" },
+    { "local box <close> = luarium.create() box:git('.'):comit('x')", "method 'comit'.*did you mean 'commit'%?" },
+    { "local box <close> = luarium.create() box:spawn('cat'):close_stdn()", "method 'close_stdn'.*did you mean 'close_stdin'%?" },
+    { "luarium.craete {}", "field 'craete'.*did you mean 'create'%?" },
+    { "luarium.scope(function(scope) scope:spwan(print) end)", "method 'spwan'.*did you mean 'spawn'%?" },
+    { "local box <close> = luarium.create() box:can('puase')", "'puase': did you mean 'pause'%?" },
+    { "luarium.create { provider = 'lcoal' }", "there is no provider 'lcoal': did you mean 'local'%?" },
+  }
+  for _, case in ipairs(misspelt) do
+    it("of a misspelt name says what is near: " .. case[1], within(function(place)
+      local said = failure(place, case[1])
+      assert.truthy(said:find(case[2]), said)
+      assert.truthy(said:find("script.lua:1", 1, true), said)
+    end))
+  end
+
+  it("offers nothing where nothing is near, and leaves other messages alone", within(function(place)
+    assert.falsy(failure(place, "nonsense()"):find("did you mean", 1, true))
+    assert.falsy(failure(place, "luarium.zzzzzzzz()"):find("did you mean", 1, true))
+    assert.truthy(failure(place, "error('attempt to call it a day', 0)"):find("^luarium: attempt to call it a day"))
+  end))
+
+  it("of a missing key names the variable, what it is and where to look", within(function(place)
+    place:write("providers/cloudy.lua", [[
+      local provider = require "luarium.provider"
+      local function none() return nil end
+      return provider.define { name = "cloudy", summary = "for this spec", docs = "https://cloudy.example/docs",
+        config = { key = { env = "CLOUDY_API_KEY", secret = true, required = true, about = "from the page API keys" } },
+        create = none, get = none, list = none, destroy = none, exec = none }]])
+    local result = place:run({ "create", "--provider", "cloudy" })
+    assert.equal(1, result.exit_code)
+    for _, part in ipairs({ "CLOUDY_API_KEY", "from the page API keys", "https://cloudy.example/docs" }) do
+      assert.truthy(result.stderr:find(part, 1, true), result.stderr)
+    end
+  end))
+end)
+
+describe("luarium doctor", function()
+  it("explains every check", within(function(place)
+    local checks = json.decode(place:ok({ "doctor", "--json" })).checks
+    assert(#checks > 5)
+    local help, verbose = place:ok({ "doctor", "--help" }), place:ok({ "doctor", "-v" })
+    for _, check in ipairs(checks) do
+      assert(#check.about > 10, check.name)
+      assert.truthy(help:find(check.name .. " +" .. check.about:gsub("%p", "%%%0")), check.name)
+      assert.truthy(verbose:find(check.about, 1, true), check.name)
+      assert.falsy(place:ok({ "doctor" }):find(check.about, 1, true))
+    end
+  end))
+end)
