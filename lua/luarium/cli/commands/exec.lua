@@ -1,27 +1,13 @@
 --- luarium exec
 local boxes = require "luarium.cli.boxes"
+local exit_code = require "luarium.cli.exit_code"
 local format = require "luarium.cli.format"
 local options = require "luarium.cli.options"
 
-local signals = {
-  SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9,
-  SIGUSR1 = 10, SIGSEGV = 11, SIGUSR2 = 12, SIGPIPE = 13, SIGALRM = 14, SIGTERM = 15, SIGXCPU = 24, SIGXFSZ = 25,
-  SIGSYS = 31,
-}
-
-local function exit_code(result)
-  if result.timed_out then
-    return 124
-  elseif result.exit_code then
-    return result.exit_code
-  end
-  return 128 + (signals[result.signal or ""] or 9)
-end
-
---- What the command reads: ours, when it is a pipe or a file. A terminal stays ours.
-local function standard_input()
+--- What the command reads: ours, when it is a pipe or a file. A terminal stays ours unless it is asked for.
+local function standard_input(interactive)
   local native = require "luarium.native"
-  if native.tty.isatty(0) then
+  if native.tty.isatty(0) and not interactive then
     return nil
   end
   local await = require("luarium.task").await
@@ -57,19 +43,28 @@ local function capture(context, box, command, given)
   return result
 end
 
+local function on_our_terminal(context, box, command, args)
+  local result = require("luarium.cli.terminal").run(context, box, command,
+    { env = format.map(args.env), timeout = args.timeout, cwd = args.cwd, user = args.user })
+  return result and exit_code(result) or 0
+end
+
 return {
   summary = "run a command in a sandbox",
   about = "One word goes through the sandbox's shell, several are a program and its arguments. Output is passed on as "
     .. "it comes,\nstandard input when it is a pipe or a file. The exit code is the command's own; 124 when --timeout "
     .. "ended it,\n125 when Luarium itself failed.",
-  example = "luarium exec demo 'make test 2>&1 | tail -n 5'\nluarium exec demo -- git status --short",
+  example = "luarium exec demo 'make test 2>&1 | tail -n 5'\nluarium exec demo -- git status --short\n"
+    .. "luarium exec -it demo -- python3",
   passthrough = "COMMAND ...",
   failed_code = 125,
   arguments = { { "box", about = "id, beginning of an id, or name" } },
   options = {
+    { "-i --interactive", about = "standard input goes to the command also when it is a terminal" },
+    { "-t --tty", about = "the command has a terminal; with -i it is ours, as in `luarium shell`" },
     { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
       about = "environment of this command; NAME alone: a secret, read from our environment" },
-    { "-t --timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
+    { "--timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
     { "-w --cwd", value = "DIR", about = "where it runs; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
   },
@@ -77,11 +72,18 @@ return {
     if #args.rest == 0 then
       options.usage_error("exec: which command?", "luarium help exec")
     end
+    local ours = args.tty and args.interactive
+    if ours then
+      require("luarium.cli.terminal").require("exec -it", "luarium exec " .. args.box .. " -- COMMAND")
+    end
     return context:task(function()
       local box = boxes.open(context:api(), args.box)
       local command = #args.rest == 1 and args.rest[1] or args.rest
+      if ours then
+        return on_our_terminal(context, box, command, args)
+      end
       local given = { env = format.map(args.env), timeout = args.timeout, cwd = args.cwd, user = args.user,
-        stdin = standard_input() }
+        pty = args.tty, stdin = standard_input(args.interactive) }
       if context.json then
         return exit_code(capture(context, box, command, given))
       end

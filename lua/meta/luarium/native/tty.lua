@@ -21,11 +21,13 @@ local saved = {}
 ---@return luarium.Error? err
 function saved:restore() end
 
---- Switches a terminal to raw mode.
+--- Switches a terminal to raw mode. When this process dies before it is restored, also by kill -9, a small process that
+--- waits for that restores it.
 ---@param fd integer
+---@param leave string? what is written to the terminal then, such as the end of the alternate screen
 ---@return luarium.native.TtySaved? saved
 ---@return luarium.Error? err
-function tty.raw(fd) end
+function tty.raw(fd, leave) end
 
 --- Writes everything, and waits where a non-blocking descriptor makes it wait.
 ---@param fd integer

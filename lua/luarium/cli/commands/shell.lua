@@ -1,0 +1,35 @@
+--- luarium shell
+local boxes = require "luarium.cli.boxes"
+local exit_code = require "luarium.cli.exit_code"
+
+--- The user's usual shell where there is one.
+local LOGIN = "exec \"$(command -v bash || command -v sh)\" -i"
+
+return {
+  summary = "open a terminal in a sandbox",
+  about = "Keys, colours, sizes and the exit code are those of the shell in the sandbox. Ctrl-] leaves: the shell and\n"
+    .. "what it runs in the foreground are ended, the sandbox stays. Start what must outlive the terminal with\n"
+    .. "`nohup ... &`. However Luarium ends, the terminal is put back as it was.",
+  example = "luarium shell demo\nluarium shell demo -- htop",
+  passthrough = "[COMMAND ...]",
+  failed_code = 125,
+  arguments = { { "box", about = "id, beginning of an id, or name" } },
+  options = {
+    { "-w --cwd", value = "DIR", about = "where it starts; relative to the sandbox's working directory" },
+    { "-u --user", value = "USER", about = "as whom, where the provider can" },
+  },
+  run = function(args, context)
+    local terminal = require "luarium.cli.terminal"
+    terminal.require("shell", "luarium exec " .. args.box .. " -- COMMAND")
+    return context:task(function()
+      local box = boxes.open(context:api(), args.box)
+      local command = #args.rest == 0 and LOGIN or #args.rest == 1 and args.rest[1] or args.rest
+      local result = terminal.run(context, box, command, { cwd = args.cwd, user = args.user })
+      if not result then
+        context:note("luarium: left %s, which goes on; `luarium shell %s` comes back", box.name or box.id, args.box)
+        return 0
+      end
+      return exit_code(result)
+    end)
+  end,
+}

@@ -1,0 +1,101 @@
+--- `luarium shell` and `luarium exec -it` on a real terminal.
+local async = require "spec.support.async"
+local program = require "spec.support.program"
+local tmux = require "spec.support.tmux"
+
+local sizes = { { 80, 24 }, { 200, 50 } }
+
+local function within(columns, rows, fn)
+  return async(60, function()
+    program.with(function(place)
+      place:ok({ "create", "--name", "demo" })
+      tmux.with(place, columns, rows, function(terminal)
+        fn(terminal, place)
+      end)
+    end)
+  end)
+end
+
+--- The terminal at the prompt is as it was: it echoes, and lines are edited.
+local function usable(terminal)
+  terminal:enter("stty -a | grep -c -w -e -icanon -e -echo")
+  terminal:see("\n0\nready>")
+end
+
+for _, size in ipairs(sizes) do
+  describe(("luarium shell at %dx%d"):format(size[1], size[2]), function()
+    it("has the size of the terminal, follows it, and passes the exit code on", within(size[1], size[2],
+      function(terminal)
+        terminal:enter("luarium shell demo -- env PS1='inside> ' sh")
+        terminal:see("\ninside>")
+        terminal:enter("stty size")
+        terminal:see(("\n%d %d\n"):format(size[2], size[1]))
+        terminal:resize(size[1] - 10, size[2] - 5)
+        terminal:enter("clear; until stty size | grep -qx '" .. (size[2] - 5) .. " " .. (size[1] - 10)
+          .. "'; do sleep 0.01; done; echo fits")
+        terminal:see("^fits\n")
+        terminal:enter("exit 7")
+        terminal:see("\nready>")
+        terminal:enter("echo code $?")
+        terminal:see("\ncode 7\n")
+        usable(terminal)
+      end))
+  end)
+end
+
+describe("luarium shell", function()
+  it("hands Ctrl-C to the sandbox, and leaves on Ctrl-]", within(80, 24, function(terminal, place)
+    terminal:enter("luarium shell demo -- env PS1='inside> ' sh")
+    terminal:see("\ninside>")
+    terminal:enter("echo began; cat")
+    terminal:see("\nbegan\n")
+    terminal:keys("C-c")
+    terminal:enter("echo still here")
+    terminal:see("\nstill here\n")
+    terminal:keys("C-]")
+    terminal:see("luarium: left demo, which goes on; `luarium shell demo` comes back\nready>")
+    usable(terminal)
+    assert.equal("on\n", place:ok({ "exec", "demo", "echo on" }))
+  end))
+
+  it("leaves a usable terminal when it is killed", within(80, 24, function(terminal)
+    terminal:enter("luarium shell demo -- env PS1='inside> ' sh")
+    terminal:see("\ninside>")
+    terminal:enter("kill -9 $(ps -o ppid= -p $$)")
+    terminal:see("Killed.*ready>")
+    usable(terminal)
+  end))
+
+  it("takes a large paste whole", within(80, 24, function(terminal, place)
+    place:write("paste", ("0123456789abcdef\n"):rep(8192)) -- 136 KiB, more than the buffers between us hold
+    terminal:enter("luarium shell demo -- sh -c 'stty -echo; echo go; head -c 139264 | cksum'")
+    terminal:see("\ngo\n")
+    terminal:call("load-buffer", place.dir .. "/paste")
+    terminal:call("paste-buffer", "-r", "-t", "spec")
+    terminal:see("\n" .. place:ok({ "exec", "demo", "cksum <" .. place.dir .. "/paste" }):match("^%d+ %d+"))
+  end))
+
+  it("says what to do without a terminal", within(80, 24, function(_, place)
+    local result = place:run({ "shell", "demo" })
+    assert.equal(2, result.exit_code)
+    assert.truthy(result.stderr:find("shell: this needs a terminal.*luarium exec demo %-%- COMMAND"), result.stderr)
+    assert.equal(2, place:run({ "exec", "-it", "demo", "true" }).exit_code)
+  end))
+end)
+
+describe("luarium exec", function()
+  it("-it talks to a program on our terminal", within(80, 24, function(terminal)
+    terminal:enter("luarium exec -it demo -- sh -c 'read -r line; echo \"got $line\"; exit 3'; echo code $?")
+    terminal:enter("typed")
+    terminal:see("\ngot typed\ncode 3\n")
+    usable(terminal)
+  end))
+
+  it("-t gives the command a terminal, -i our standard input", within(80, 24, function(terminal, place)
+    assert.equal("yes\r\n", place:ok({ "exec", "-t", "demo", "[ -t 1 ] && echo yes" }))
+    terminal:enter("luarium exec -i demo -- sh -c 'cat; echo end'")
+    terminal:enter("a line")
+    terminal:keys("C-d")
+    terminal:see("\na line\na line\nend\n")
+  end))
+end)
