@@ -55,6 +55,7 @@ set_target_properties(luarium PROPERTIES ENABLE_EXPORTS ON RUNTIME_OUTPUT_DIRECT
 # The embeddable library, for programs that bring their own Lua 5.4: include/luarium.h.
 add_library(luarium_library SHARED src/embedded.c src/host.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
 target_include_directories(luarium_library PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>)
+set_target_properties(luarium_library PROPERTIES EXPORT_NAME luarium)
 target_link_libraries(luarium_library PRIVATE luarium_flags luarium_core PUBLIC PkgConfig::LUA)
 set_target_properties(luarium_library PROPERTIES OUTPUT_NAME luarium VERSION ${PROJECT_VERSION} SOVERSION 0)
 
@@ -67,12 +68,3 @@ foreach(host docs/embedding/frame_loop.c docs/embedding/poll_loop.c spec/support
   list(APPEND hosts ${name})
 endforeach()
 add_custom_target(embedding_hosts DEPENDS ${hosts})
-
-# One file to copy; and the module and the Lua files for a stock lua5.4.
-install(TARGETS luarium RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS luarium_library LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES include/luarium.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(TARGETS luarium_native LIBRARY DESTINATION lib/lua/5.4/luarium)
-install(DIRECTORY lua/luarium DESTINATION share/lua/5.4 FILES_MATCHING PATTERN "*.lua"
-        PATTERN "luarium/providers" EXCLUDE)
-install(FILES ${LUARIUM_PROVIDER_FILES} DESTINATION share/lua/5.4/luarium/providers)

@@ -1,0 +1,55 @@
+# What is installed: the program, the library with its header for hosts, the modules for stock Lua 5.4 and LuaJIT.
+include_guard()
+include(CMakePackageConfigHelpers)
+
+install(TARGETS luarium RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+# For hosts: pkg-config and find_package(Luarium).
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Luarium)
+install(TARGETS luarium_library EXPORT LuariumTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES include/luarium.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT LuariumTargets NAMESPACE Luarium:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/LuariumConfig.cmake.in ${CMAKE_BINARY_DIR}/LuariumConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/LuariumConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/LuariumConfig.cmake ${CMAKE_BINARY_DIR}/LuariumConfigVersion.cmake
+        DESTINATION ${package_dir})
+
+# The file finds its own prefix, so the tree may be moved.
+file(RELATIVE_PATH LUARIUM_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+configure_file(cmake/luarium.pc.in ${CMAKE_BINARY_DIR}/luarium.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/luarium.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# For `require "luarium"`.
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr") # a distribution's own folders
+  set(cmodule_default ${CMAKE_INSTALL_LIBDIR}/lua)
+else()
+  set(cmodule_default lib/lua)
+endif()
+set(LUARIUM_CMODULE_DIR ${cmodule_default} CACHE STRING "Where Lua's modules in C go; the version is added")
+function(install_modules native version)
+  install(TARGETS ${native} LIBRARY DESTINATION ${LUARIUM_CMODULE_DIR}/${version}/luarium)
+  install(DIRECTORY lua/luarium DESTINATION share/lua/${version} FILES_MATCHING PATTERN "*.lua"
+          PATTERN "luarium/providers" EXCLUDE)
+  install(FILES ${LUARIUM_PROVIDER_FILES} DESTINATION share/lua/${version}/luarium/providers)
+endfunction()
+install_modules(luarium_native 5.4)
+if(LUARIUM_LUAJIT)
+  install_modules(luarium_native_jit 5.1)
+endif()
+
+# cpack -G DEB
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME luarium)
+set(CPACK_PACKAGE_CONTACT "Luarium developers <luarium@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION devel)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS lua-cjson)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "git, ca-certificates")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bubblewrap, lua5.4, luajit")
+include(CPack)
