@@ -4,6 +4,24 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS luarium RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
+# The manual and what shells complete are printed by the program itself.
+if(NOT LUARIUM_SANITIZE)
+  set(shell_dir ${CMAKE_BINARY_DIR}/shell)
+  add_custom_command(
+    OUTPUT ${shell_dir}/luarium.1 ${shell_dir}/luarium.bash ${shell_dir}/_luarium ${shell_dir}/luarium.fish
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${shell_dir}
+    COMMAND luarium help --man > ${shell_dir}/luarium.1
+    COMMAND luarium completion bash > ${shell_dir}/luarium.bash
+    COMMAND luarium completion zsh > ${shell_dir}/_luarium
+    COMMAND luarium completion fish > ${shell_dir}/luarium.fish
+    DEPENDS luarium COMMENT "Writing the manual and the completions" VERBATIM)
+  add_custom_target(luarium_shell ALL DEPENDS ${shell_dir}/luarium.1)
+  install(FILES ${shell_dir}/luarium.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${shell_dir}/luarium.bash DESTINATION share/bash-completion/completions RENAME luarium)
+  install(FILES ${shell_dir}/_luarium DESTINATION share/zsh/site-functions)
+  install(FILES ${shell_dir}/luarium.fish DESTINATION share/fish/vendor_completions.d)
+endif()
+
 # For hosts: pkg-config and find_package(Luarium).
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Luarium)
 install(TARGETS luarium_library EXPORT LuariumTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}

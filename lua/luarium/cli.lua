@@ -1,11 +1,13 @@
 --- The command line. Each command is a file in luarium/cli/commands; what all of them share is here: finding the
 --- command, the global options, exit codes and how errors look.
+local compat = require "luarium.compat"
+
 local M = {}
 
 --- The commands, in the order of the help. A name of two words is a command of a group.
 M.commands = {
   "run", "create", "ls", "exec", "shell", "cp", "destroy", "providers", "provider new", "provider test", "doctor",
-  "version", "help",
+  "completion", "version", "help",
 }
 
 --- Exit codes. `exec` passes the code of the command itself.
@@ -154,6 +156,10 @@ function M.main(argv)
   local words = {}
   for i = 1, #argv do
     words[i] = argv[i]
+  end
+  if words[1] == "__complete" then -- a shell asks what may follow
+    io.stdout:write(require("luarium.cli.complete").answer({ compat.unpack(words, 3) }))
+    return M.codes.ok
   end
   local ok, code = xpcall(dispatch, function(value)
     return require("luarium.error").handler(value)

@@ -229,6 +229,14 @@ function M.takes_value(word, command)
   return row ~= nil and row.value ~= nil
 end
 
+--- The row of an option.
+---@param word string
+---@param command luarium.cli.Command?
+---@return luarium.cli.Row?
+function M.row(word, command)
+  return by_flag(command)[word]
+end
+
 --- Whether help is asked for, among the words that are ours.
 ---@param command luarium.cli.Command
 ---@param words string[]

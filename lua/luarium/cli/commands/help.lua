@@ -19,7 +19,14 @@ return {
   summary = "explain a command",
   example = "luarium help exec",
   arguments = { { "command", many = true, optional = true, about = "the command; without it: all of them" } },
+  options = {
+    { "--man", about = "the whole manual as a man page: luarium help --man | man -l -" },
+    { "--markdown", about = "the whole manual as Markdown" },
+  },
   run = function(args, context)
+    if args.man or args.markdown then
+      return context:write(require("luarium.cli.manual")[args.man and "man" or "markdown"]())
+    end
     local name = table.concat(args.command, " ")
     if name == "" then
       return context:write(overview())

@@ -1,0 +1,207 @@
+--- What a shell offers at the word under the cursor. The scripts of `luarium completion` ask for it with
+--- `luarium __complete -- WORD ... CURRENT`; each line of the answer is a candidate, a tab and what it is; the line
+--- ":files" asks the shell for file names.
+local cli = require "luarium.cli"
+local options = require "luarium.cli.options"
+
+local M = {}
+
+---@class luarium.cli.Candidates
+---@field current string the word so far
+local Candidates = {}
+Candidates.__index = Candidates
+
+function Candidates:add(word, about)
+  if word:sub(1, #self.current) == self.current and not self.seen[word] then
+    self.seen[word] = true
+    self[#self + 1] = word .. "\t" .. ((about or ""):gsub("%c", " "))
+  end
+end
+
+function Candidates:files()
+  self.wants_files = true
+end
+
+-- ---- what there is ----
+
+local function each_record(fn)
+  for _, record in ipairs(require("luarium.registry").list()) do
+    fn(record)
+  end
+end
+
+local function add_boxes(out, suffix)
+  each_record(function(record)
+    local about = record.provider .. ", " .. tostring(record.status)
+    if record.name then
+      out:add(record.name .. suffix, record.id .. ", " .. about)
+    end
+    if not record.name or #out.current > 0 then
+      out:add(record.id .. suffix, (record.name and record.name .. ", " or "") .. about)
+    end
+  end)
+end
+
+local function add_providers(out)
+  local config = require "luarium.config"
+  for name, adapter in pairs(config.configured()) do
+    out:add(name, "configured, " .. adapter)
+  end
+  for _, name in ipairs(require("luarium.provider").names()) do
+    out:add(name, "adapter")
+  end
+end
+
+local function add_inputs(out, script)
+  local ok, declared = pcall(require("luarium.script").describe, script)
+  for name, row in pairs(ok and declared and declared.inputs or {}) do
+    out:add(name .. "=", row.about or row.type)
+  end
+  out:files()
+end
+
+local arguments = {
+  box = function(out) add_boxes(out, "") end,
+  from = function(out) add_boxes(out, ":") out:files() end,
+  to = function(out) add_boxes(out, ":") out:files() end,
+  script = function(out) out:files() end,
+  inputs = function(out, given) add_inputs(out, given[1]) end,
+  command = function(out)
+    for _, name in ipairs(cli.commands) do
+      out:add((name:match("^%S+")), cli.command(name).summary)
+    end
+  end,
+  shell = function(out)
+    for _, name in ipairs({ "bash", "zsh", "fish" }) do
+      out:add(name)
+    end
+  end,
+}
+
+local values = {
+  FILE = function(out) out:files() end,
+  DIR = function(out) out:files() end,
+}
+
+-- ---- where the cursor is ----
+
+local function add_options(out, command)
+  for _, rows in ipairs({ command and command.options or {}, options.global }) do
+    for _, row in ipairs(rows) do
+      local long = row[1]:match("%-%-%S+") or row[1]:match("%S+")
+      out:add(long, row.about)
+    end
+  end
+end
+
+local function add_value(out, row)
+  for _, choice in ipairs(row.choices or {}) do
+    out:add(choice)
+  end
+  if row[1] == "--provider" then
+    add_providers(out)
+  elseif values[row.value] then
+    values[row.value](out)
+  end
+end
+
+local function add_commands(out, group)
+  for _, name in ipairs(cli.commands) do
+    local first, second = name:match("^(%S+) ?(%S*)$")
+    if group and first == group then
+      out:add(second, cli.command(name).summary)
+    elseif not group then
+      out:add(first, second == "" and cli.command(name).summary or "commands for authors of providers")
+    end
+  end
+end
+
+--- The command among the words, the words that follow its name without options, and whether "--" was among them.
+local function parse(words)
+  local name, given, ended, command = nil, {}, false, nil
+  local at = 1
+  while words[at] do
+    local word = words[at]
+    if word == "--" then
+      ended = true
+    elseif not ended and word:sub(1, 1) == "-" and #word > 1 then
+      at = at + (options.takes_value(word, command) and 1 or 0)
+    elseif not command then
+      name = name and name .. " " .. word or word
+      for _, known in ipairs(cli.commands) do
+        command = command or known == name and cli.command(known) or nil
+      end
+    else
+      given[#given + 1] = word
+    end
+    at = at + 1
+  end
+  return command, name, given, ended
+end
+
+local function add_argument(out, command, given, ended)
+  if command.passthrough and #given >= 1 then
+    return out:files() -- somebody else's command line
+  end
+  local rows = command.arguments or {}
+  local row = rows[#given + 1] or rows[#rows]
+  if not row or #given >= #rows and not row.many then
+    return
+  end
+  if row[1] == "name" and command.name == "provider test" then
+    return add_providers(out)
+  elseif arguments[row[1]] then
+    arguments[row[1]](out, given)
+  end
+  if not ended and out.current:sub(1, 1) == "-" then
+    add_options(out, command)
+  end
+end
+
+local function fill(out, words)
+  local command, name, given, ended = parse(words)
+  local last = words[#words]
+  if last and not ended and options.takes_value(last, command) then
+    return add_value(out, options.row(last, command))
+  end
+  local option, value = out.current:match("^(%-%-[^=]+)=(.*)$")
+  if option and not ended and options.takes_value(option, command) then
+    local inner = setmetatable({ current = value, seen = {} }, Candidates)
+    add_value(inner, options.row(option, command))
+    for _, line in ipairs(inner) do
+      out[#out + 1] = option .. "=" .. line
+    end
+    return
+  end
+  if not ended and out.current:sub(1, 1) == "-" then
+    return add_options(out, command)
+  elseif not command then
+    return add_commands(out, name)
+  end
+  add_argument(out, command, given, ended)
+end
+
+--- The answer for a command line whose last word is the one under the cursor, as text.
+---@param words string[] without the program's own name
+---@return string
+function M.answer(words)
+  local current = table.remove(words) or ""
+  local out = setmetatable({ current = current, seen = {} }, Candidates)
+  pcall(function()
+    local config = require "luarium.config"
+    for i, word in ipairs(words) do
+      if word == "--state-dir" and words[i + 1] then
+        config.configure({ state_dir = words[i + 1] })
+      end
+    end
+    pcall(config.load)
+    fill(out, words)
+  end)
+  table.sort(out)
+  if out.wants_files then
+    out[#out + 1] = ":files"
+  end
+  return #out > 0 and table.concat(out, "\n") .. "\n" or ""
+end
+
+return M
