@@ -9,6 +9,7 @@ files["lua/meta"] = { ignore = { "21.", "241" }, max_line_length = 140 }
 files["providers"] = { std = "min" }
 files["scripts"] = { std = "lua54" }
 files["docs"] = { std = "lua54" }
+files["docs/embedding/neovim"] = { std = "luajit", read_globals = { "vim" } }
 files["bench"] = { std = "lua54" }
 files["spec"] = { std = "lua54+busted", globals = { "jit" }, max_line_length = 130 }
 files["lua/luarium/compat.lua"] = { std = "lua54+luajit" }

@@ -29,8 +29,8 @@ M.files = {
 }
 
 local INTRODUCTION = "Luarium runs AI coding agents in sandboxes: a Lua script creates a sandbox, clones a repository "
-  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, the beginning of it, or "
-  .. "its name."
+  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, the beginning of it, "
+  .. "or its name."
 
 --- A row of an option as in the help: -n, --name NAME.
 local function option_rows(rows)
