@@ -101,12 +101,21 @@ function Display:on_operation(record)
   elseif record.phase then
     local inner = self:is_inner(record)
     self.spans[record.span] = nil
+    self:tally(record, inner)
     if record.event ~= "run" and not inner then
       self:line(self:finished(record))
     end
   end
   if self.live then
     self:update_box(record)
+  end
+end
+
+--- Counts for the header.
+function Display:tally(record, inner)
+  if record.event ~= "run" and not inner then
+    local state = outcome(record)
+    self.totals[state] = self.totals[state] + 1
   end
 end
 
@@ -131,6 +140,16 @@ end
 
 -- ---- the live part ----
 
+function Display:forget(id)
+  for i, box in ipairs(self.list) do
+    if box == self.boxes[id] then
+      table.remove(self.list, i)
+      break
+    end
+  end
+  self.boxes[id], self.chosen = nil, nil
+end
+
 function Display:update_box(record)
   local id = record.sandbox
   if not id then
@@ -139,14 +158,16 @@ function Display:update_box(record)
   local box = self.boxes[id]
   if record.event == "sandbox.destroy" and record.phase == "stop"
     or record.event == "sandbox.create" and record.phase == "error" or record.event == "sandbox.expired" then
-    self.boxes[id] = nil
+    self:forget(id)
     return
   end
   if not box then
     self.count = self.count + 1
     box = { order = self.count, name = short(record), last = "" }
     self.boxes[id] = box
+    self.list[#self.list + 1] = box
   end
+  box.changed = self.now()
   if record.phase == "start" then
     if not self:is_inner(record) then
       box.state, box.since = record.event:gsub("^sandbox%.", "") .. " " .. detail(record), self.now()
@@ -162,7 +183,7 @@ function Display:on_output(record)
   if box then
     local tail = box.tail and (box.tail .. record.text) or record.text
     local last = tail:sub(-2000):match("([^\r\n]*%S[^\r\n]*)[\r\n%s]*$")
-    box.last = last or box.last
+    box.last, box.changed = last or box.last, self.now()
     box.tail = not tail:match("[\r\n]$") and last or nil -- an unfinished line goes on with the next chunk
   end
 end
@@ -179,22 +200,67 @@ local function box_line(self, box, columns)
   return head .. "  " .. self:paint("dim", format.cut(log.neutral(box.last), columns - format.width(head) - 2))
 end
 
-function Display:live_lines(columns, rows)
-  local list = {}
-  for _, box in pairs(self.boxes) do
-    list[#list + 1] = box
+--- 12 sandboxes, 9 at work; 40 operations done, 1 failed; 3m05s
+local function header(self, list, columns)
+  local format = require "luarium.cli.format"
+  local busy = 0
+  for _, box in ipairs(list) do
+    busy = busy + (box.span and 1 or 0)
   end
-  table.sort(list, function(a, b)
-    return a.order < b.order
-  end)
-  local most = math.max(1, rows - 2)
-  local lines = {}
-  for i, box in ipairs(list) do
-    if i == most and #list > most then
-      lines[i] = ("... and %d more"):format(#list - most + 1)
-      break
+  local totals = self.totals
+  local failed = totals.failed > 0 and (", %d failed"):format(totals.failed) or ""
+  local text = ("%d sandboxes, %d at work; %d operations done%s; %s"):format(#list, busy, totals.ok + totals.failed,
+    failed, format.duration(self.now() - self.began))
+  return self:paint(totals.failed > 0 and "failed" or "dim", format.cut(text, columns))
+end
+
+local function by_order(a, b)
+  return a.order < b.order
+end
+
+--- Those at work before those that idle, and of each the ones that something happened to last.
+local function by_activity(a, b)
+  if (a.span == nil) ~= (b.span == nil) then
+    return a.span ~= nil
+  elseif a.changed ~= b.changed then
+    return a.changed > b.changed
+  end
+  return a.order < b.order
+end
+
+--- The boxes that fit, in the order in which they were made. They are chosen anew once a second: lines that jump about
+--- cannot be read, and sorting hundreds at each drawing costs.
+function Display:visible(most)
+  local list = self.list
+  if #list <= most then
+    return list
+  end
+  local now = self.now()
+  if not self.chosen or #self.chosen ~= most or now - self.chosen_at >= 1 then
+    local sorted, chosen = { compat.unpack(list) }, {}
+    table.sort(sorted, by_activity)
+    for i = 1, most do
+      chosen[i] = sorted[i]
     end
-    lines[i] = box_line(self, box, math.max(1, columns - MARGIN))
+    table.sort(chosen, by_order)
+    self.chosen, self.chosen_at = chosen, now
+  end
+  return self.chosen
+end
+
+function Display:live_lines(columns, rows)
+  local list, lines = self.list, {}
+  if #list > 1 then
+    lines[1] = header(self, list, math.max(1, columns - MARGIN))
+  end
+  local most = math.max(1, rows - 2 - #lines)
+  local shown = self:visible(#list > most and most - 1 or most)
+  local more = #list - #shown
+  for _, box in ipairs(shown) do
+    lines[#lines + 1] = box_line(self, box, math.max(1, columns - MARGIN))
+  end
+  if more > 0 then
+    lines[#lines + 1] = ("... and %d more"):format(more)
   end
   return lines
 end
@@ -321,8 +387,8 @@ end
 function M.open(context, script)
   local native = require "luarium.native"
   local self = setmetatable({
-    context = context, verbose = context.verbose, spans = {}, boxes = {}, queued = {}, drawn = 0, count = 0,
-    now = native.loop.monotonic, offs = {},
+    context = context, verbose = context.verbose, spans = {}, boxes = {}, list = {}, queued = {}, drawn = 0, count = 0,
+    now = native.loop.monotonic, offs = {}, totals = { ok = 0, failed = 0 }, began = native.loop.monotonic(),
   }, Display)
   self.live = not context.json and not context.quiet and native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
   self.color = not context.json and context:has_color()
