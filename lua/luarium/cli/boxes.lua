@@ -21,6 +21,30 @@ local function pick(found, text, what)
   end
 end
 
+--- "expired" for one past its end, else its status.
+---@param record luarium.SandboxRecord
+---@return string
+function M.status(record)
+  local now = require("luarium.native").loop.realtime()
+  if record.expires_at and record.expires_at <= now then
+    return "expired"
+  end
+  return record.status
+end
+
+--- What machines are told of records.
+---@param records luarium.SandboxRecord[]
+---@return table list for JSON
+function M.facts(records)
+  local list = {}
+  for i, record in ipairs(records) do
+    list[i] = { id = record.id, name = record.name, provider = record.provider, external_id = record.external_id,
+      status = M.status(record), created_at = record.created_at, expires_at = record.expires_at,
+      labels = record.labels, cwd = record.cwd }
+  end
+  return require("luarium.json").array(list)
+end
+
 --- The record that a word names. Raises `not_found` with the nearest name.
 ---@async
 ---@param luarium table

@@ -1,18 +1,10 @@
 --- luarium ls
-local json = require "luarium.json"
+local boxes = require "luarium.cli.boxes"
 local format = require "luarium.cli.format"
 
 local function age(record)
   local now = require("luarium.native").loop.realtime()
   return format.duration(math.max(0, now - (record.created_at or now)))
-end
-
-local function status(record)
-  local now = require("luarium.native").loop.realtime()
-  if record.expires_at and record.expires_at <= now then
-    return "expired"
-  end
-  return record.status
 end
 
 return {
@@ -27,17 +19,11 @@ return {
       local luarium = context:api()
       local records = luarium.list({ provider = args.provider, labels = format.map(args.label) })
       if context.json then
-        local list = {}
-        for i, record in ipairs(records) do
-          list[i] = { id = record.id, name = record.name, provider = record.provider,
-            external_id = record.external_id, status = status(record), created_at = record.created_at,
-            expires_at = record.expires_at, labels = record.labels, cwd = record.cwd }
-        end
-        return context:print_json(json.array(list))
+        return context:print_json(boxes.facts(records))
       end
       local rows = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LABELS" } }
       for _, record in ipairs(records) do
-        rows[#rows + 1] = { record.id, record.name or "-", record.provider, status(record), age(record),
+        rows[#rows + 1] = { record.id, record.name or "-", record.provider, boxes.status(record), age(record),
           format.labels(record.labels) }
       end
       if #records == 0 then
