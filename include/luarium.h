@@ -46,9 +46,10 @@ LUARIUM_API double luarium_next_wakeup(lua_State *L);
 
 /* Cancels every task and lets their cleanup run (sandboxes of `with` and `<close>` are destroyed),
  * for at most so many seconds; then ends whatever is in flight. Returns how many tasks had not
- * ended in time, or -1 with an error message on the stack. Afterwards the state may be closed;
- * calls that need the engine raise an error. lua_close alone ends everything at once, without the
- * cleanup of tasks; records of what is left stay, `luarium ls` shows them. [-0, +(0|1), -] */
+ * ended in time, or -1 with an error message on the stack. May be called again. Afterwards the
+ * state may be closed; calls that need the engine raise an error. lua_close alone ends everything
+ * at once, without the cleanup of tasks; records of what is left stay, `luarium ls` shows them.
+ * [-0, +(0|1), -] */
 LUARIUM_API int luarium_close(lua_State *L, double seconds);
 
 #ifdef __cplusplus

@@ -49,6 +49,10 @@ static int protected_fd(lua_State *L) {
 }
 
 static int protected_close(lua_State *L) {
+  if (lum_bind_closed(L)) { /* again: nothing is left */
+    lua_pushinteger(L, 0);
+    return 1;
+  }
   int n = call_task(L, "shutdown");
   lum_bind_close(L);
   return n;

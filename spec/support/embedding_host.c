@@ -56,6 +56,8 @@ static void close_cleanly(void) {
   for (int i = 0; i < 20; i++)
     luarium_step(L, 0.005);
   printf("closed cleanly: %d left\n", luarium_close(L, 20));
+  if (luarium_close(L, 1) != 0 || luarium_step(L, 0) != -1)
+    puts("a second close, or a step after it, is not what the header says");
   lua_close(L);
 }
 

@@ -47,6 +47,13 @@ static struct engine_box *engine_box(lua_State *L) {
   return box;
 }
 
+bool lum_bind_closed(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
+  struct engine_box *box = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return box && !box->eng;
+}
+
 void lum_bind_close(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
   struct engine_box *box = lua_touserdata(L, -1);

@@ -34,6 +34,7 @@ struct lum_engine *lum_bind_engine(lua_State *L);
 
 /* Ends the state's engine with all that is in flight; later calls that need it raise an error. */
 void lum_bind_close(lua_State *L);
+bool lum_bind_closed(lua_State *L);
 
 /* Pushes an empty box; the caller stores the operation it then starts. [-0, +1, e] */
 struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push);
