@@ -163,7 +163,7 @@ function Display:update_box(record)
   end
   if not box then
     self.count = self.count + 1
-    box = { order = self.count, name = short(record), last = "" }
+    box = { order = self.count, name = short(record), last = "", failed = false }
     self.boxes[id] = box
     self.list[#self.list + 1] = box
   end
@@ -174,7 +174,8 @@ function Display:update_box(record)
       box.span = record.span
     end
   elseif box.span == record.span then
-    box.state, box.since, box.span = "idle", self.now(), nil
+    box.failed = outcome(record) == "failed"
+    box.state, box.since, box.span = box.failed and "failed" or "idle", self.now(), nil
   end
 end
 
@@ -218,10 +219,12 @@ local function by_order(a, b)
   return a.order < b.order
 end
 
---- Those at work before those that idle, and of each the ones that something happened to last.
+--- Those at work or whose last operation failed before the others, and of each the ones that something happened to
+--- last.
 local function by_activity(a, b)
-  if (a.span == nil) ~= (b.span == nil) then
-    return a.span ~= nil
+  local first, second = a.span ~= nil or a.failed, b.span ~= nil or b.failed
+  if first ~= second then
+    return first
   elseif a.changed ~= b.changed then
     return a.changed > b.changed
   end
@@ -237,7 +240,10 @@ function Display:visible(most)
   end
   local now = self.now()
   if not self.chosen or #self.chosen ~= most or now - self.chosen_at >= 1 then
-    local sorted, chosen = { compat.unpack(list) }, {}
+    local sorted, chosen = {}, {}
+    for i, box in ipairs(list) do
+      sorted[i] = box
+    end
     table.sort(sorted, by_activity)
     for i = 1, most do
       chosen[i] = sorted[i]
@@ -265,16 +271,25 @@ function Display:live_lines(columns, rows)
   return lines
 end
 
---- Bytes that take the live part away; the cursor is at its end.
-function Display:erase()
-  local drawn = self.drawn
-  self.drawn = 0
-  return drawn > 0 and ("\r" .. (drawn > 1 and ("\27[%dA"):format(drawn - 1) or "") .. "\27[J") or ""
+--- Bytes that take the live part away; the cursor is at its end. A terminal that became narrower has wrapped it.
+function Display:erase(columns, rows)
+  local up = -1
+  for _, width in ipairs(self.drawn) do
+    up = up + math.max(1, math.ceil(width / columns))
+  end
+  self.drawn = {}
+  up = math.min(up, rows - 1)
+  return up >= 0 and ("\r" .. (up > 0 and ("\27[%dA"):format(up) or "") .. "\27[J") or ""
+end
+
+local function size()
+  local columns, rows = require("luarium.native").tty.size(2)
+  return columns or 80, rows or 24
 end
 
 --- Makes room for what somebody else writes; the live part comes back with the next drawing.
 function Display:clear()
-  local bytes = self:erase()
+  local bytes = self:erase(size())
   if bytes ~= "" then
     require("luarium.native").tty.write(2, bytes)
   end
@@ -282,16 +297,19 @@ end
 
 function Display:draw(final)
   local tty = require("luarium.native").tty
-  local columns, rows = tty.size(2)
-  self.columns = columns or 80
-  local parts = { self:erase() }
+  local columns, rows = size()
+  self.columns = columns
+  local parts = { self:erase(columns, rows) }
   for _, text in ipairs(self.queued) do
     parts[#parts + 1] = text .. "\n"
   end
   self.queued = {}
   if not final then
-    local lines = self:live_lines(self.columns, rows or 24)
-    self.drawn = #lines
+    local format = require "luarium.cli.format"
+    local lines = self:live_lines(columns, rows)
+    for i, line in ipairs(lines) do
+      self.drawn[i] = format.width((line:gsub("\27%[%d*m", "")))
+    end
     parts[#parts + 1] = table.concat(lines, "\n")
   end
   local bytes = table.concat(parts)
@@ -387,7 +405,7 @@ end
 function M.open(context, script)
   local native = require "luarium.native"
   local self = setmetatable({
-    context = context, verbose = context.verbose, spans = {}, boxes = {}, list = {}, queued = {}, drawn = 0, count = 0,
+    context = context, verbose = context.verbose, spans = {}, boxes = {}, list = {}, queued = {}, drawn = {}, count = 0,
     now = native.loop.monotonic, offs = {}, totals = { ok = 0, failed = 0 }, began = native.loop.monotonic(),
   }, Display)
   self.live = not context.json and not context.quiet and native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
