@@ -167,8 +167,12 @@ function M.main(argv)
   if not ok then
     code = require("luarium.cli.report").failure(code, M.context or { json = wants_json(words) })
   end
+  local written = io.stdout:flush()
+  if M.context then
+    M.context:finish()
+  end
   code = M.context and M.context.signal_code or code
-  if not io.stdout:flush() and (code or 0) == 0 then
+  if not written and (code or 0) == 0 then
     code = M.codes.failed -- the reader went away, or the disk is full
   end
   return code or M.codes.ok

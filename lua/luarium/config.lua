@@ -9,7 +9,7 @@ local M = {}
 
 local template = {
   default = "text", providers = "table", state_dir = "text", cache_dir = "text",
-  busy_limit = "seconds", provider_path = "strings",
+  busy_limit = "seconds", provider_path = "strings", telemetry = "table|boolean",
 }
 
 local settings = { providers = {} }
@@ -38,6 +38,7 @@ end
 ---@field cache_dir string?
 ---@field busy_limit number? seconds a script may compute without waiting; 0 switches the guard off
 ---@field provider_path string[]? folders with adapters of one's own
+---@field telemetry luarium.TelemetryOptions|false|nil where operations are reported to; false switches it off
 
 --- Adds settings; later ones win, providers are merged by name.
 ---@param options luarium.Settings
@@ -46,6 +47,9 @@ function M.configure(options, where)
   where = where or "configure"
   check.options(options, template, where)
   check_providers(options.providers or {}, where)
+  if options.telemetry ~= nil then
+    require("luarium.otlp").configure(options.telemetry, where)
+  end
   for key, value in pairs(options) do
     if key == "providers" then
       for name, entry in pairs(value) do
@@ -70,6 +74,9 @@ function M.reset()
     instance:close()
   end
   settings, instances = { providers = {} }, {}
+  if package.loaded["luarium.otlp"] then
+    require("luarium.otlp").reset()
+  end
 end
 
 -- ---- files ----
@@ -170,6 +177,12 @@ end
 ---@return string
 function M.provider_name(name)
   return name or env("LUARIUM_PROVIDER") or env("SANDBOX_PROVIDER") or settings.default or "local"
+end
+
+--- Where operations are reported to, as configured; the environment may say otherwise.
+---@return luarium.TelemetryOptions|false|nil
+function M.telemetry()
+  return settings.telemetry
 end
 
 --- The names that were configured, with their adapters.

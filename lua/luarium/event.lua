@@ -13,6 +13,7 @@ local M = {}
 
 local handlers = {}
 local next_span = 0
+local outside -- the operation that runs outside every task
 
 ---@class luarium.EventRecord
 ---@field event string "sandbox.create", "sandbox.exec", "output", "log" ...
@@ -23,14 +24,7 @@ local next_span = 0
 ---@field duration number? seconds, with stop and error
 ---@field error luarium.Error? with error
 
---- Calls fn for every event whose name is `name`, begins with `name.`, or all when name is "*".
----@param name string
----@param fn fun(record: luarium.EventRecord)
----@return fun() off ends it
-function M.on(name, fn)
-  check.argument(name, "text", "on", "the event's name")
-  check.argument(fn, "function", "on", "the handler")
-  local entry = { name = name, prefix = name .. ".", fn = fn }
+local function add(entry)
   handlers[#handlers + 1] = entry
   return function()
     for i, other in ipairs(handlers) do
@@ -42,16 +36,37 @@ function M.on(name, fn)
   end
 end
 
-local function wants(entry, name)
+--- Calls fn for every event whose name is `name`, begins with `name.`, or all when name is "*".
+---@param name string
+---@param fn fun(record: luarium.EventRecord)
+---@return fun() off ends it
+function M.on(name, fn)
+  check.argument(name, "text", "on", "the event's name")
+  check.argument(fn, "function", "on", "the handler")
+  return add({ name = name, prefix = name .. ".", fn = fn })
+end
+
+--- Calls fn for the start, stop and error of every operation. What only happens, such as output, is not made for it.
+---@param fn fun(record: luarium.EventRecord)
+---@return fun() off ends it
+function M.on_operations(fn)
+  return add({ operations = true, fn = fn })
+end
+
+local function wants(entry, name, phase)
+  if entry.operations then
+    return phase ~= nil
+  end
   return entry.name == "*" or entry.name == name or name:sub(1, #entry.prefix) == entry.prefix
 end
 
 --- Whether anybody listens, so that costly fields need not be made in vain.
 ---@param name string
+---@param phase string? that of an operation
 ---@return boolean
-function M.wanted(name)
+function M.wanted(name, phase)
   for _, entry in ipairs(handlers) do
-    if wants(entry, name) then
+    if wants(entry, name, phase) then
       return true
     end
   end
@@ -64,14 +79,15 @@ local emitting = false
 ---@param name string
 ---@param fields table?
 function M.emit(name, fields)
-  if #handlers == 0 or not M.wanted(name) then
+  local phase = fields and fields.phase
+  if #handlers == 0 or not M.wanted(name, phase) then
     return
   end
   local record = secret.redact_value(fields or {})
   record.event, record.time = name, native.loop.realtime()
   local broken
   for _, entry in ipairs({ unpack(handlers) }) do -- a copy: a handler may end itself
-    if wants(entry, name) then
+    if wants(entry, name, phase) then
       local ok, err = pcall(entry.fn, record)
       if not ok then
         broken = broken or {}
@@ -107,7 +123,7 @@ function M.span(name, fields, fn, ...)
   end
   next_span = next_span + 1
   local task = scheduler.current()
-  local id, parent = next_span, task and M.current_span(task)
+  local id, parent = next_span, M.current_span()
   local base = { span = id, parent = parent }
   for key, value in pairs(fields) do
     base[key] = value
@@ -128,11 +144,15 @@ function M.span(name, fields, fn, ...)
     scope = task.scope
     outer = scope.span
     scope.span = id
+  else
+    outer, outside = outside, id
   end
   local began = native.loop.monotonic()
   local function done(ok, ...)
     if scope then
       scope.span = outer
+    else
+      outside = outer
     end
     local duration = native.loop.monotonic() - began
     if not ok then
@@ -150,15 +170,18 @@ end
 --- What of a result is worth telling, by event name.
 M.summaries = {}
 
---- The operation that the task is in.
-function M.current_span(task)
-  local scope = task.scope
+--- The operation that the caller is in.
+---@return integer?
+function M.current_span()
+  local task = scheduler.current()
+  local scope = task and task.scope
   while scope do
     if scope.span then
       return scope.span
     end
     scope = scope.parent
   end
+  return not task and outside or nil
 end
 
 local function plain(value)

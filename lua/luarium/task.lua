@@ -29,6 +29,7 @@ local M = {
   run = scope.run,
   scope = scope.scope,
   spawn_detached = scope.spawn_detached,
+  spawn_background = scope.spawn_background,
   cancel = scope.cancel_task,
   timeout = scope.timeout,
   shield = scope.shield,

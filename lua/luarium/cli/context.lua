@@ -40,14 +40,60 @@ function Context:has_color()
   return self.color
 end
 
+local function names_collector()
+  for _, kind in ipairs({ "", "TRACES_", "METRICS_" }) do
+    if (os.getenv("OTEL_EXPORTER_OTLP_" .. kind .. "ENDPOINT") or "") ~= "" then
+      return true
+    end
+  end
+  return false
+end
+
+--- The configuration files and the variables of OpenTelemetry, which win over them.
+---@return table config luarium.config
+function Context:settings()
+  if not self.config then
+    local config = require "luarium.config"
+    config.load(self.config_file)
+    if config.telemetry() or names_collector() then
+      local fault = require("luarium.otlp").use_variables()
+      if fault then
+        self:note("luarium: %s", fault)
+      end
+    end
+    self.config = config
+  end
+  return self.config
+end
+
+--- Whether a run may be reported, so that its operations should be parts of one.
+---@return boolean
+function Context:may_report()
+  if self.config_file or names_collector() or #require("luarium.config").files() > 0 then
+    self:settings()
+  end
+  return package.loaded["luarium.otlp"] ~= nil
+end
+
+--- Sends the telemetry that is left, and says when there was trouble with it that no display has shown.
+function Context:finish()
+  local otlp = package.loaded["luarium.otlp"]
+  if otlp then
+    local shown = self.close_display and otlp.trouble()
+    otlp.flush()
+    if otlp.trouble() and not shown then
+      self:note("luarium: %s", otlp.trouble())
+    end
+  end
+end
+
 --- The public API, with configuration files and options applied. Read as late as possible: a script that touches no
 --- sandbox needs none of it.
 ---@return table luarium
 function Context:api()
   if not self.luarium then
     local luarium = require "luarium"
-    local config = require "luarium.config"
-    config.load(self.config_file)
+    local config = self:settings()
     if self.busy_limit then -- the argument wins over the file
       require("luarium.cli.main_task").guard(self.busy_limit)
     end

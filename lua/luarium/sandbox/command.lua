@@ -5,6 +5,7 @@ local event = require "luarium.event"
 local contract = require "luarium.provider.contract"
 local object = require "luarium.sandbox.object"
 local secret = require "luarium.secret"
+local trace = require "luarium.trace"
 
 local Sandbox = object.methods
 
@@ -68,6 +69,12 @@ local function exec_options(box, options, where)
   }
 end
 
+--- Inside the span of the operation: the command learns its own place in the trace.
+local function start(box, operation, command, given)
+  trace.extend(given.env)
+  return object.call(box, operation, command, given)
+end
+
 local function check_result(command, result)
   if result.timed_out then
     errors.raise("timeout", ("exec: `%s` was stopped after %.1f s"):format(describe(command), result.duration or 0),
@@ -114,7 +121,7 @@ function Sandbox:exec(command, options)
   local given = exec_options(self, options, "exec")
   given.on_stdout = tee(self, "stdout", given.on_stdout)
   given.on_stderr = tee(self, "stderr", given.on_stderr)
-  local result = object.span(self, "exec", { command = describe(command) }, command, given)
+  local result = object.span_with(start, self, "exec", { command = describe(command) }, command, given)
   result.ok = result.exit_code == 0 and not result.timed_out
   if options and options.check then
     check_result(command, result)
@@ -168,6 +175,6 @@ function Sandbox:spawn(command, options)
         :format(key))
     end
   end
-  local handle = object.span(self, "spawn", { command = describe(command) }, command, given)
+  local handle = object.span_with(start, self, "spawn", { command = describe(command) }, command, given)
   return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
 end

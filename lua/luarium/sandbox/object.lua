@@ -145,9 +145,14 @@ function M.call(box, operation, ...)
   return value
 end
 
-function M.span(box, operation, fields, ...)
+--- Runs fn(box, operation, ...) as an operation of the sandbox.
+function M.span_with(fn, box, operation, fields, ...)
   fields.sandbox, fields.name, fields.provider = box.id, box.name, box.provider
-  return event.span("sandbox." .. operation, fields, M.call, box, operation, ...)
+  return event.span("sandbox." .. operation, fields, fn, box, operation, ...)
+end
+
+function M.span(box, operation, fields, ...)
+  return M.span_with(M.call, box, operation, fields, ...)
 end
 
 --- A path made absolute in the sandbox.

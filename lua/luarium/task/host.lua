@@ -77,6 +77,14 @@ function Task:cancel(reason)
   scope.cancel_task(self, reason)
 end
 
+local finishers = {}
+
+--- Calls fn(seconds) at the end of a shutdown, outside every task, with the time that is left for it.
+---@param fn fun(seconds: number)
+function M.at_shutdown(fn)
+  finishers[#finishers + 1] = fn
+end
+
 --- Ends everything cleanly: cancels every task and drives the loop until their cleanup is done (sandboxes of `with`,
 --- `<close>` and `defer` are destroyed), for at most so many seconds. To be called outside a task, before the state is
 --- closed.
@@ -91,11 +99,15 @@ function M.shutdown(seconds)
   for _, task in ipairs(scheduler.tasks()) do
     scope.cancel_task(task, "the host is closing")
   end
+  local finish_at = native.loop.monotonic() + seconds
   local timer = native.loop.sleep(seconds, true)
   scheduler.drive_until(function()
     return scheduler.live() == 0 or timer:done()
   end)
   timer:cancel()
+  for _, fn in ipairs(finishers) do
+    fn(math.max(0, finish_at - native.loop.monotonic()))
+  end
   return scheduler.live()
 end
 

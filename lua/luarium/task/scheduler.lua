@@ -263,7 +263,7 @@ local function finish(task, ok, err)
     task.error = task.results[2]
   end
   task.state, task.fn, task.args = "done", nil, nil
-  live[task], live_count = nil, live_count - 1
+  live[task], live_count = nil, live_count - (task.background and 0 or 1)
   if task.on_finish then
     call_between(task.on_finish, task)
   end
@@ -354,6 +354,7 @@ end
 ---@field name string?
 ---@field scope table? the cancel scope around it
 ---@field on_finish function?
+---@field background boolean? not counted as live: it keeps no host waiting
 
 --- Makes a task; it first runs in the next round.
 ---@param fn function
@@ -364,12 +365,13 @@ function M.spawn(fn, args, options)
   next_id = next_id + 1
   local task = setmetatable({
     id = next_id, name = options.name or "task " .. next_id, fn = fn, args = args, state = "ready",
-    scope = options.scope, on_finish = options.on_finish, co = coroutine.create(body),
+    scope = options.scope, on_finish = options.on_finish, background = options.background,
+    co = coroutine.create(body),
   }, task_mt)
   if guard_on then
     loop.arm(task.co)
   end
-  live[task], live_count = true, live_count + 1
+  live[task], live_count = true, live_count + (task.background and 0 or 1)
   wake(task)
   return task
 end

@@ -115,10 +115,11 @@ local function on_deadlock(task)
     .. scheduler.dump()))
 end
 
-local function spawn(name, parent, on_finish, fn, ...)
+local function spawn_with(options, parent, on_finish, fn, ...)
   local scope = new_scope(parent, nil)
   local task = scheduler.spawn(fn, pack(...), {
-    name = name,
+    name = options.name,
+    background = options.background,
     scope = scope,
     on_finish = function(done)
       drop_child(scope)
@@ -130,6 +131,10 @@ local function spawn(name, parent, on_finish, fn, ...)
   scope.owner = task
   task.base = scope
   return task
+end
+
+local function spawn(name, ...)
+  return spawn_with({ name = name }, ...)
 end
 
 --- Runs fn as a task and drives the loop until it has ended. Inside a task it is a plain call.
@@ -151,6 +156,14 @@ end
 ---@return luarium.Task
 function M.spawn_detached(name, fn, ...)
   return spawn(name, nil, nil, fn, ...)
+end
+
+--- The same for what nobody should have to wait for: it is not counted among the live tasks.
+---@param name string
+---@param fn function
+---@return luarium.Task
+function M.spawn_background(name, fn, ...)
+  return spawn_with({ name = name, background = true }, nil, nil, fn, ...)
 end
 
 --- The same for hosts: on_finish(task) is called when it has ended.

@@ -93,7 +93,7 @@ end
 local function run_script(script, given, args, context)
   local script_module = require "luarium.script"
   local info = script_module.new_run(args.script, args.out or "luarium-out")
-  if not (context.json or args.events) then
+  if not (context.json or args.events or context:may_report()) then
     return script_module.run(script, given, info)
   end
   return require("luarium.event").span("run", { script = args.script }, script_module.run, script, given, info)
