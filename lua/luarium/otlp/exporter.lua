@@ -159,8 +159,8 @@ local function attempt(self, lane, timeout)
   local payload, count = take(self, lane)
   local ok, outcome, why, after = pcall(post, self, lane, payload, timeout)
   if not ok then
-    self.changed = self.changed or lane.name == "metrics"
     if task.cancel_reason() then
+      self.changed = self.changed or lane.name == "metrics"
       error(outcome, 0)
     end
     outcome, why = "refused", tostring(outcome) -- a header's secret that cannot be read
