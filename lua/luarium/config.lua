@@ -129,16 +129,7 @@ end
 
 --- The configuration files that exist, in the order in which they are read.
 ---@return string[]
-function M.files()
-  local found = {}
-  local home = os.getenv("XDG_CONFIG_HOME") or (os.getenv("HOME") or "") .. "/.config"
-  for _, path in ipairs({ "luarium.lua", home .. "/luarium/luarium.lua" }) do
-    if read(path) then
-      found[#found + 1] = path
-    end
-  end
-  return found
-end
+M.files = require "luarium.config.files"
 
 --- Reads the files that exist, or the one given.
 ---@param path string?

@@ -69,7 +69,7 @@ end
 --- Whether a run may be reported, so that its operations should be parts of one.
 ---@return boolean
 function Context:may_report()
-  if self.config_file or names_collector() or #require("luarium.config").files() > 0 then
+  if self.config_file or names_collector() or #require("luarium.config.files")() > 0 then
     self:settings()
   end
   return package.loaded["luarium.otlp"] ~= nil
