@@ -10,6 +10,8 @@ files["providers"] = { std = "min" }
 files["scripts"] = { std = "lua54" }
 files["docs"] = { std = "lua54" }
 files["docs/embedding/neovim"] = { std = "luajit", read_globals = { "vim" } }
+files["docs/embedding/love"] = { std = "luajit+love" }
+files["docs/embedding/prosody"] = { std = "lua54", globals = { "module" } }
 files["bench"] = { std = "lua54" }
 files["spec"] = { std = "lua54+busted", globals = { "jit" }, max_line_length = 130 }
 files["lua/luarium/compat.lua"] = { std = "lua54+luajit" }
