@@ -6,7 +6,7 @@ local M = {}
 
 --- The commands, in the order of the help. A name of two words is a command of a group.
 M.commands = {
-  "run", "create", "ls", "top", "exec", "shell", "cp", "destroy", "providers", "provider new", "provider test",
+  "run", "repl", "create", "ls", "top", "exec", "shell", "cp", "destroy", "providers", "provider new", "provider test",
   "doctor", "completion", "version", "help",
 }
 

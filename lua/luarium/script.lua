@@ -148,7 +148,11 @@ local function make_require(folder, env, get_api)
   end
 end
 
-local function environment(folder, get_api)
+--- The globals of a script, made anew: Lua's own, with those replaced that would go around the scheduler.
+---@param folder string where its modules are looked for
+---@param get_api fun(): table makes the global `luarium` when it is first asked for
+---@return table
+function M.environment(folder, get_api)
   local env = shallow_copy(_G)
   env._G = env
   env.arg = nil
@@ -173,7 +177,7 @@ end
 ---@return luarium.Script
 function M.load(path, get_api)
   local folder = folder_of(path)
-  local env = environment(folder, get_api or function()
+  local env = M.environment(folder, get_api or function()
     return require "luarium"
   end)
   return { path = path, folder = folder, env = env, chunk = compile(path, env) }

@@ -50,6 +50,15 @@ local function leave(name, open, context)
   os.exit(codes[name], false)
 end
 
+local function ask(main, name, times, open, context, reason)
+  context.signal_code = context.signal_code or codes[name]
+  if times > 1 then
+    leave(name, open, context)
+  end
+  context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
+  task.cancel(main, reason)
+end
+
 local function watch(main, open, context)
   local op, err = native.signal.wait("INT", "TERM", "HUP")
   if not op then
@@ -61,13 +70,13 @@ local function watch(main, open, context)
     if not name then
       return
     end
-    times = times + 1
-    context.signal_code = context.signal_code or codes[name]
-    if times > 1 then
-      leave(name, open, context)
+    local reason = errors.new("cancelled", "interrupted by SIG" .. name, { name = "SIG" .. name })
+    if name == "INT" and context.interrupt and context.interrupt(reason) then
+      times = 0 -- what was running was asked to end, not the program
+    else
+      times = times + 1
+      ask(main, name, times, open, context, reason)
     end
-    context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
-    task.cancel(main, errors.new("cancelled", "interrupted by SIG" .. name, { name = "SIG" .. name }))
     op = next_op
   end
 end

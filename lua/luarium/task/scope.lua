@@ -63,6 +63,10 @@ local function cancel(scope, reason)
   end
 end
 
+local function reason_of(reason, name)
+  return errors.is(reason) and reason or errors.new("cancelled", tostring(reason or (name .. " was cancelled")))
+end
+
 local function arm(scope, seconds, reason)
   scope.deadline = loop.monotonic() + seconds
   local op, err = loop.sleep(seconds)
@@ -179,8 +183,7 @@ end
 ---@param reason string|luarium.Error|nil
 function M.cancel_task(task, reason)
   if task.state ~= "done" then
-    cancel(task.base, errors.is(reason) and reason
-      or errors.new("cancelled", tostring(reason or (task.name .. " was cancelled"))))
+    cancel(task.base, reason_of(reason, task.name))
   end
 end
 
@@ -225,9 +228,9 @@ function Scope:defer(fn, ...)
 end
 
 --- Ends the scope early: every wait in it raises `cancelled`.
----@param reason string?
+---@param reason string|luarium.Error|nil
 function Scope:cancel(reason)
-  cancel(self.cancel_scope, errors.new("cancelled", reason or (self.name .. " was cancelled")))
+  cancel(self.cancel_scope, reason_of(reason, self.name))
 end
 
 local function run_deferred(self)

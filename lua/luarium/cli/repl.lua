@@ -1,0 +1,192 @@
+--- A session of statements: each is read whole, run as a part of the main task, and what it returns is shown.
+local compat = require "luarium.compat"
+local errors = require "luarium.error"
+local inspect = require "luarium.cli.inspect"
+local native = require "luarium.native"
+local report = require "luarium.cli.report"
+local task = require "luarium.task"
+
+local M = {}
+
+local MAX_STATEMENT = 4194304 -- bytes; whoever sends more meant to send a file
+
+local PROMPT, CONTINUED = "> ", ">> "
+
+---@class luarium.cli.Session
+---@field context luarium.cli.Context
+---@field env table the globals
+---@field interactive boolean a person types: prompts are shown and a failure ends nothing
+---@field pending string lines of a statement that is not whole yet
+local Session = {}
+Session.__index = Session
+
+---@param context luarium.cli.Context
+---@param interactive boolean
+---@return luarium.cli.Session
+function M.new(context, interactive)
+  local env = require("luarium.script").environment(".", function()
+    return context:api()
+  end)
+  return setmetatable({ context = context, env = env, interactive = interactive, pending = "" }, Session)
+end
+
+local function ask(self)
+  if self.interactive then
+    io.stdout:write(self.pending == "" and PROMPT or CONTINUED)
+  end
+  io.stdout:flush()
+end
+
+--- A text as code: an expression, statements, or nil when more is needed.
+---@return function? chunk
+---@return string? fault
+local function compile(text, env)
+  local expression = text:gsub("^%s*=", "")
+  local chunk = load("return " .. expression, "=line", "t", env)
+  if chunk then
+    return chunk
+  end
+  local fault
+  chunk, fault = load(text, "=line", "t", env)
+  if chunk then
+    return chunk
+  end
+  return nil, not fault:find("<eof>'?$") and fault or nil
+end
+
+--- Runs the chunk so that Ctrl-C ends it alone.
+local function call(self, chunk)
+  local results
+  task.scope(function(scope)
+    local asked = false
+    self.context.interrupt = function(reason)
+      local first = not asked
+      if first then
+        asked = true
+        scope:cancel(reason)
+      end
+      return first -- again: the program itself is meant
+    end
+    results = compat.pack(xpcall(chunk, errors.handler))
+    self.context.interrupt = nil
+  end, "line")
+  return results
+end
+
+local function show(self, results)
+  local texts = {}
+  for i = 2, results.n do
+    texts[#texts + 1] = inspect.inspect(results[i])
+  end
+  if #texts > 0 then
+    self.context:print("%s", require("luarium.secret").redact(table.concat(texts, "  ")))
+    self.env._ = results[2]
+  end
+end
+
+--- Adds a line, and runs the statement when it is whole.
+---@async
+---@param line string
+---@return integer? code the session is over
+function Session:take(line)
+  local text = self.pending .. line
+  if text:match("^%s*$") then
+    return nil
+  end
+  local chunk, fault = compile(text, self.env)
+  self.pending = not chunk and not fault and text .. "\n" or ""
+  if fault then
+    return self:fail(errors.new("invalid", fault, { name = "SYNTAX" }))
+  elseif chunk then
+    local results = call(self, chunk)
+    if results[1] then
+      return show(self, results)
+    end
+    return self:fail(results[2])
+  end
+end
+
+--- What a failure means: the end of the session, or a message.
+---@param err luarium.Error
+---@return integer? code
+function Session:fail(err)
+  if err.kind == "cancelled" and err.name == "EXIT" then
+    return err.data.code
+  elseif task.cancel_reason() then
+    error(err, 0)
+  end
+  local code = report.failure(err, self.context)
+  return not self.interactive and code or nil
+end
+
+--- Without a terminal the last line may end without a newline, and what is not whole then is a fault.
+function Session:finish(rest)
+  local code = self:take(rest)
+  if not code and self.pending ~= "" then
+    code = self:fail(errors.new("invalid", "the input ended within a statement", { name = "SYNTAX" }))
+  end
+  return code
+end
+
+--- Ctrl-C while nothing runs: what was typed is dropped.
+local function drop_typed(self)
+  self.context.interrupt = function()
+    self.pending = ""
+    io.stdout:write("\n")
+    ask(self)
+    return true
+  end
+end
+
+local function next_chunk(self, input)
+  if self.interactive then
+    drop_typed(self)
+  end
+  local bytes, err = task.await(input:read())
+  self.context.interrupt = nil
+  if err then
+    error(err, 0)
+  end
+  return bytes
+end
+
+local function check_size(self, rest)
+  if #self.pending + #rest > MAX_STATEMENT then
+    errors.raise("invalid", ("a statement has at most %d bytes"):format(MAX_STATEMENT),
+      { data = { hint = "luarium run FILE" } })
+  end
+end
+
+--- Reads standard input to its end, or until a statement ends the session.
+---@async
+---@return integer code
+function Session:run()
+  local input, err = native.input.open(0)
+  if not input then
+    error(err, 0)
+  end
+  local rest, code = "", nil
+  ask(self)
+  while not code do
+    local bytes = next_chunk(self, input)
+    if not bytes then
+      code = self:finish(rest) or 0
+      break
+    end
+    rest = rest .. bytes
+    check_size(self, rest)
+    for line, at in rest:gmatch("([^\n]*)\n()") do
+      code = self:take(line)
+      if code then
+        break
+      end
+      ask(self)
+      self.consumed = at
+    end
+    rest, self.consumed = rest:sub(self.consumed or 1), nil
+  end
+  input:close()
+  return code
+end
+
+return M
