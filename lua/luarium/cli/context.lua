@@ -105,6 +105,7 @@ function Context:api()
       self:check_provider(config)
     end
     self.luarium = luarium
+    require("luarium.outlog").start()
     if self.on_api then
       self.on_api()
     end

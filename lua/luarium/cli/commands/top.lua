@@ -18,13 +18,14 @@ end
 
 --- The records as rows, the oldest first, and how many are past their end.
 local function rows_of(luarium, filter)
-  local now = native.loop.realtime()
-  local rows, over = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LEFT", "LABELS" } }, 0
+  local now, outlog = native.loop.realtime(), require "luarium.outlog"
+  local rows, over = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "IDLE", "LEFT", "LABELS" } }, 0
   for _, record in ipairs(luarium.list(filter)) do
-    local left = left_of(record, now)
+    local left, active = left_of(record, now), outlog.last_active(record.id)
     over = over + (left == "over" and 1 or 0)
     rows[#rows + 1] = { record.id, record.name or "-", record.provider, boxes.status(record),
-      format.duration(math.max(0, now - (record.created_at or now))), left, format.labels(record.labels) }
+      format.duration(math.max(0, now - (record.created_at or now))),
+      active and format.duration(math.max(0, now - active)) or "-", left, format.labels(record.labels) }
   end
   return rows, over
 end
@@ -127,8 +128,9 @@ end
 
 return {
   summary = "watch the sandboxes",
-  about = "All sandboxes with their state, age and the time that is left, anew each second. Keys: q quits, arrows, j,\n"
-    .. "k, Page Up and Page Down scroll. Without a terminal, or with --once, it prints one table.",
+  about = "All sandboxes with their state, age, the time since anything was done or written, and the time that is left,\n"
+    .. "anew each second. Keys: q quits, arrows, j, k, Page Up and Page Down scroll. Without a terminal, or with\n"
+    .. "--once, it prints one table.",
   example = "luarium top\nluarium top --once --label team=docs",
   options = {
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "only those with this label" },

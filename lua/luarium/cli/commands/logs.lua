@@ -1,0 +1,174 @@
+--- luarium logs
+local boxes = require "luarium.cli.boxes"
+local errors = require "luarium.error"
+local format = require "luarium.cli.format"
+local log = require "luarium.log"
+local native = require "luarium.native"
+local task = require "luarium.task"
+
+local LOOK = 0.2 -- seconds between two looks at a log that is followed
+
+--- The id of a sandbox that is there, or whose log is.
+local function find(luarium, outlog, text)
+  local ok, record = pcall(boxes.find, luarium, text)
+  if ok then
+    return record.id
+  elseif record.kind ~= "not_found" then
+    error(record, 0)
+  end
+  local found = {}
+  for _, id in ipairs(outlog.ids()) do
+    if id == text or #text >= 4 and (id:sub(1, #text) == text or id:sub(5, 4 + #text) == text) then
+      found[#found + 1] = id
+    end
+  end
+  if #found > 1 then
+    errors.raise("invalid", ("%s is the beginning of %d ids: %s"):format(text, #found, table.concat(found, ", ")))
+  end
+  return found[1] or error(record, 0)
+end
+
+--- What happened, in words; nil: not worth a line.
+local function describe(record)
+  local name = (record.event or ""):gsub("^sandbox%.", "")
+  if record.phase == "start" then
+    return record.command and ("%s: %s"):format(name, record.command)
+  elseif record.phase == "error" then
+    return ("%s failed: %s"):format(name, record.error or "?")
+  end
+  return ("%s%s, %s"):format(name, record.exit_code and (" exited with %d"):format(record.exit_code) or " done",
+    format.duration(record.duration or 0))
+end
+
+---@class luarium.cli.LogPrinter
+---@field write fun(text: string)
+---@field neutral boolean the text goes to a terminal
+---@field partial table<string, string> lines that are not whole yet, by stream
+local Printer = {}
+Printer.__index = Printer
+
+function Printer:line(text)
+  self.write((self.neutral and log.neutral(text) or text) .. "\n")
+end
+
+function Printer:flush()
+  for _, stream in ipairs({ "stdout", "stderr" }) do
+    if self.partial[stream] then
+      self:line(self.partial[stream])
+      self.partial[stream] = nil
+    end
+  end
+end
+
+function Printer:output(record)
+  local text = (self.partial[record.stream] or "") .. record.text
+  local at = 1
+  for line, following in text:gmatch("([^\n]*)\n()") do
+    self:line(line)
+    at = following
+  end
+  text = text:sub(at)
+  if #text > 65536 then -- a line without an end is shown in pieces
+    self:line(text)
+    text = ""
+  end
+  self.partial[record.stream] = text ~= "" and text or nil
+end
+
+function Printer:show(record)
+  if record.stream then
+    return self:output(record)
+  end
+  local text = describe(record)
+  if text then
+    self:flush()
+    self:line(("--- %s %s"):format(os.date("%H:%M:%S", math.floor(record.time)), text))
+  end
+end
+
+local function print_json(context)
+  return { show = function(_, record)
+    context:print_json(record)
+  end, flush = function() end }
+end
+
+--- Keeps the last lines only, until they are asked for.
+local function tail(count)
+  local lines, first = {}, 1
+  return function(text)
+    lines[#lines + 1] = text
+    if #lines - first + 1 > count then
+      lines[first] = false
+      first = first + 1
+    end
+  end, function()
+    for i = first, #lines do
+      io.stdout:write(lines[i])
+    end
+  end
+end
+
+local function show_all(reader, printer)
+  local record = reader:next()
+  while record do
+    printer:show(record)
+    record = reader:next()
+  end
+end
+
+local function follow(reader, printer, id)
+  local registry = require "luarium.registry"
+  repeat
+    local gone = not registry.get(id)
+    task.sleep(LOOK) -- also once more when it is gone: its end is written last
+    show_all(reader, printer)
+  until gone or not io.stdout:flush() -- or whoever read our output went away
+end
+
+local function show(args, context, reader, id)
+  local function write(text)
+    io.stdout:write(text)
+  end
+  local printer = context.json and print_json(context)
+    or setmetatable({ write = write, neutral = native.tty.isatty(1), partial = {} }, Printer)
+  if args.tail and not context.json then
+    local drain
+    printer.write, drain = tail(args.tail)
+    show_all(reader, printer)
+    if not args.follow then
+      printer:flush()
+    end
+    drain()
+    printer.write = write
+  end
+  show_all(reader, printer)
+  if args.follow then
+    io.stdout:flush()
+    follow(reader, printer, id)
+  end
+  printer:flush()
+end
+
+return {
+  summary = "show what a sandbox wrote and what was done to it",
+  about = "Output of commands and the operations of every luarium command of this machine on the sandbox, without\n"
+    .. "secrets; at most the last 8 MiB. The logs of sandboxes that are gone are kept until there are 400. With\n"
+    .. "--follow it goes on until the sandbox is destroyed. Programs that embed Luarium write no log.",
+  example = "luarium logs demo --tail 20\nluarium logs demo -f",
+  arguments = { { "box", about = "id, beginning of an id, or name" } },
+  options = {
+    { "-f --follow", about = "go on with what comes" },
+    { "-n --tail", value = "LINES", type = "number", about = "only so many of the last lines" },
+  },
+  run = function(args, context)
+    context.writes_through = true
+    return context:task(function()
+      local luarium = context:api()
+      local outlog = require "luarium.outlog"
+      local id = find(luarium, outlog, args.box)
+      local reader = outlog.reader(id)
+      show(args, context, reader, id)
+      reader:close()
+    end)
+  end,
+}

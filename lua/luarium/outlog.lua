@@ -1,0 +1,236 @@
+--- What sandboxes wrote and what was done to them, kept in a file for each: STATE/logs/<id>.log, JSON lines, without
+--- secrets. A file that has grown large becomes <id>.log.1, in place of the one before.
+local config = require "luarium.config"
+local event = require "luarium.event"
+local json = require "luarium.json"
+local native = require "luarium.native"
+local registry = require "luarium.registry"
+local task = require "luarium.task"
+
+local await = task.await
+local fs = native.fs
+
+local M = {}
+
+M.MAX_BYTES = 4194304 -- of one file; two are kept
+local MAX_FILES, KEPT_FILES = 400, 300 -- of sandboxes that are gone
+local MAX_OPEN = 32
+local PIECE = 16384 -- of output in one line: a line is one write, so that those of several processes do not mix
+
+---@class luarium.OutlogRecord
+---@field time number seconds since the epoch
+---@field stream "stdout"|"stderr"|nil
+---@field text string? with stream
+---@field event string? such as "sandbox.exec"
+---@field phase "start"|"stop"|"error"|nil
+---@field command string?
+---@field exit_code integer?
+---@field error string?
+
+local function folder()
+  return config.state_dir() .. "/logs"
+end
+
+---@param id string
+---@return string
+function M.path(id)
+  return folder() .. "/" .. id .. ".log"
+end
+
+-- ---- writing ----
+
+local files, open_count = {}, 0
+
+local function close(id)
+  if files[id] then
+    files[id]:close()
+    files[id], open_count = nil, open_count - 1
+  end
+end
+
+local function close_all()
+  for id in pairs(files) do
+    close(id)
+  end
+end
+
+local function file_for(id)
+  if not files[id] then
+    if open_count >= MAX_OPEN then
+      close_all()
+    end
+    local file = io.open(M.path(id), "a")
+    if not file then
+      return nil -- a full disk or a folder that is gone: the sandbox matters more than its log
+    end
+    file:setvbuf("full", 8 * PIECE)
+    files[id], open_count = file, open_count + 1
+  end
+  return files[id]
+end
+
+local function append(id, record)
+  local line = json.encode(record)
+  local file = line and file_for(id)
+  if not file then
+    return
+  end
+  file:write(line, "\n")
+  file:flush()
+  if (file:seek("end") or 0) > M.MAX_BYTES then
+    close(id)
+    os.rename(M.path(id), M.path(id) .. ".1")
+  end
+end
+
+local function on_output(record)
+  if not registry.is_id(record.sandbox) then
+    return
+  end
+  for at = 1, #record.text, PIECE do
+    append(record.sandbox, { time = record.time, stream = record.stream, text = record.text:sub(at, at + PIECE - 1) })
+  end
+end
+
+local function on_operation(record)
+  if not registry.is_id(record.sandbox) or not record.phase then
+    return
+  end
+  local result = record.result or {}
+  append(record.sandbox, { time = record.time, event = record.event, phase = record.phase, command = record.command,
+    exit_code = result.exit_code, duration = record.duration, error = record.error and record.error.message })
+  if record.event == "sandbox.destroy" then
+    close(record.sandbox)
+  end
+end
+
+--- Removes the oldest logs of sandboxes that are gone when there are many.
+local function prune()
+  local entries = await(fs.ls(folder()))
+  if not entries or #entries <= MAX_FILES then
+    return
+  end
+  table.sort(entries, function(a, b)
+    return a.mtime < b.mtime
+  end)
+  for i = 1, #entries - KEPT_FILES do
+    local id = entries[i].name:match("^(sbx_%w+)%.log")
+    if id and not registry.get(id) then
+      os.remove(folder() .. "/" .. entries[i].name)
+    end
+  end
+end
+
+--- Keeps logs from now on.
+---@async
+---@return fun() off
+function M.start()
+  for _, dir in ipairs({ config.state_dir(), folder() }) do
+    if not await(fs.mkdir(dir, { parents = true, mode = 448 })) then -- 0700
+      return function() end -- nothing else can be kept there either, which says so itself
+    end
+  end
+  prune()
+  local offs = { event.on("output", on_output), event.on("sandbox", on_operation) }
+  return function()
+    for _, off in ipairs(offs) do
+      off()
+    end
+    close_all()
+  end
+end
+
+-- ---- reading ----
+
+--- The ids that have a log, also of sandboxes that are gone.
+---@async
+---@return string[]
+function M.ids()
+  local ids = {}
+  for _, entry in ipairs(await(fs.ls(folder())) or {}) do
+    ids[#ids + 1] = entry.name:match("^(sbx_%w+)%.log$")
+  end
+  return ids
+end
+
+--- When something was last written of the sandbox.
+---@async
+---@param id string
+---@return number? time seconds since the epoch
+function M.last_active(id)
+  local entry = await(fs.stat(M.path(id)))
+  return entry and entry.mtime or nil
+end
+
+---@class luarium.OutlogReader
+---@field current boolean the file is the one that grows
+local Reader = {}
+Reader.__index = Reader
+
+--- Reads a log from its beginning.
+---@param id string
+---@return luarium.OutlogReader
+function M.reader(id)
+  local older = io.open(M.path(id) .. ".1", "rb")
+  return setmetatable({ path = M.path(id), file = older, current = not older, rest = "" }, Reader)
+end
+
+local function next_line(self, file)
+  local line = file:read("*L")
+  if line then
+    self.rest = self.rest .. line
+  end
+  if self.rest:sub(-1) == "\n" then
+    line, self.rest = self.rest, ""
+    return line
+  end
+end
+
+--- The file was renamed since: what comes goes into another one, which is shorter.
+local function was_replaced(self)
+  local again = io.open(self.path, "rb")
+  if not again then
+    return false
+  end
+  local size = again:seek("end")
+  again:close()
+  return size < self.file:seek("cur")
+end
+
+--- The next record that is there, or nil.
+---@return luarium.OutlogRecord?
+function Reader:next()
+  while true do
+    self.file = self.file or io.open(self.path, "rb")
+    local line = self.file and next_line(self, self.file)
+    if line then
+      local record = json.decode_plain(line)
+      if type(record) == "table" then
+        return record
+      end
+    elseif not self.file or not self:move_on() then
+      return nil
+    end
+  end
+end
+
+--- At the end of a file: whether there is another.
+function Reader:move_on()
+  if not self.current then
+    self.current = true
+  elseif not was_replaced(self) then
+    return false
+  end
+  self.file:close()
+  self.file, self.rest = nil, ""
+  return true
+end
+
+function Reader:close()
+  if self.file then
+    self.file:close()
+    self.file = nil
+  end
+end
+
+return M

@@ -1,0 +1,80 @@
+--- luarium logs: what sandboxes wrote, while they are there and after.
+local async = require "spec.support.async"
+local json = require "luarium.json"
+local program = require "spec.support.program"
+local tmux = require "spec.support.tmux"
+
+local TIME = "%d%d:%d%d:%d%d"
+
+local function within(fn)
+  return async(60, function()
+    program.with(fn)
+  end)
+end
+
+local function make(place)
+  return (place:ok({ "create", "--name", "demo" }):match("sbx_%w+"))
+end
+
+describe("luarium logs", function()
+  it("shows output and operations, the last lines, and the same for machines", within(function(place)
+    local id = make(place)
+    place:run({ "exec", "demo", "--", "sh", "-c", "echo one; echo two; printf three; exit 3" })
+    local expected = ("^--- %s create done, [%%d.]+s\n--- %s exec: [^\n]+\none\ntwo\nthree\n"
+      .. "--- %s exec exited with 3, [%%d.]+s\n$"):format(TIME, TIME, TIME)
+    assert.match(expected, place:ok({ "logs", "demo" }))
+    assert.match(expected, place:ok({ "logs", id:sub(1, 20) }))
+    assert.match("^three\n[^\n]+\n$", place:ok({ "logs", "demo", "-n", "2" }))
+    local events = {}
+    for line in place:ok({ "logs", "demo", "--json" }):gmatch("[^\n]+") do
+      local record = json.decode(line)
+      events[#events + 1] = record.stream and record.stream .. "=" .. record.text or record.event .. " " .. record.phase
+    end
+    assert.equal("sandbox.create start, sandbox.create stop, sandbox.exec start, sandbox.exec stop",
+      (table.concat(events, ", "):gsub("stdout=[^,]*, ", "")))
+  end))
+
+  it("is kept when the sandbox is gone, private and without secrets", within(function(place)
+    place.env.TOKEN = "hunter2-hunter2"
+    place:write("leak.lua", [[
+      luarium.with({ name = "leak" }, function(box)
+        box:exec("echo the $T; sleep 0; echo is out", { env = { T = luarium.env("TOKEN") } })
+      end)]])
+    place:ok({ "run", "leak.lua" })
+    assert.equal(0, place:records())
+    local listed = place:run({}, { argv = { "sh", "-c", "find / -name 'sbx_*.log' -path '*" .. place.dir
+      .. "*' -prune -print 2>/dev/null" } }).stdout
+    local id = listed:match("(sbx_%w+)%.log\n$")
+    local text = place:ok({ "logs", id })
+    assert.match("is out\n.*destroy done", text)
+    assert.not_match("hunter2", text)
+    assert.equal("700\n", place:run({}, { argv = { "stat", "-c", "%a", listed:match("^(.*)/sbx_") } }).stdout)
+    assert.match("there is no sandbox 'other'", place:run({ "logs", "other" }).stderr)
+  end))
+
+  it("follows until the sandbox is destroyed, through a file that was put aside", within(function(place)
+    make(place)
+    local follower = place:spawn({ "logs", "demo", "-f" })
+    place:ok({ "exec", "demo", "--", "seq", "-f", "line %.0f of what is written to the log", "1", "100000" })
+    place:ok({ "destroy", "demo" })
+    local text = program.read_all(follower)
+    local count = select(2, text:gsub("\nline %d+ of", ""))
+    assert.equal(100000, count)
+    assert.match("destroy done", text)
+  end))
+
+  it("ends at once for a sandbox that is gone", within(function(place)
+    local id = make(place)
+    place:ok({ "destroy", "demo" })
+    assert.match("destroy done", place:ok({ "logs", id, "-f", "-n", "1" }))
+  end))
+
+  it("sends no control character to a terminal", within(function(place)
+    make(place)
+    place:ok({ "exec", "demo", "--", "printf", "\\033[31mred\\033]0;title\\007\\n" })
+    tmux.with(place, 200, 50, function(terminal)
+      terminal:enter("luarium logs demo -n 2")
+      terminal:see("\n\\x1b%[31mred\\x1b%]0;title\\x07\n")
+    end)
+  end))
+end)
