@@ -1,5 +1,6 @@
---- What sandboxes wrote and what was done to them, kept in a file for each: STATE/logs/<id>.log, JSON lines, without
---- secrets. A file that has grown large becomes <id>.log.1, in place of the one before.
+--- What sandboxes wrote and what was done to them, kept in a file for each: STATE/logs/<id>.log, without secrets.
+--- Records are lines of JSON; `bytes` in one says how long the output is that follows, as it is: encoding it would cost
+--- more than running the command. A file that has grown large becomes <id>.log.1, in place of the one before.
 local config = require "luarium.config"
 local event = require "luarium.event"
 local json = require "luarium.json"
@@ -15,7 +16,7 @@ local M = {}
 M.MAX_BYTES = 4194304 -- of one file; two are kept
 local MAX_FILES, KEPT_FILES = 400, 300 -- of sandboxes that are gone
 local MAX_OPEN = 32
-local PIECE = 16384 -- of output in one line: a line is one write, so that those of several processes do not mix
+local PIECE = 65536 -- bytes of output in a record: it is one write, so that those of several processes do not mix
 
 ---@class luarium.OutlogRecord
 ---@field time number seconds since the epoch
@@ -63,19 +64,22 @@ local function file_for(id)
     if not file then
       return nil -- a full disk or a folder that is gone: the sandbox matters more than its log
     end
-    file:setvbuf("full", 8 * PIECE)
+    file:setvbuf("full", 2 * PIECE)
     files[id], open_count = file, open_count + 1
   end
   return files[id]
 end
 
-local function append(id, record)
+local function append(id, record, output)
   local line = json.encode(record)
   local file = line and file_for(id)
   if not file then
     return
   end
   file:write(line, "\n")
+  if output then
+    file:write(output, "\n")
+  end
   file:flush()
   if (file:seek("end") or 0) > M.MAX_BYTES then
     close(id)
@@ -88,7 +92,8 @@ local function on_output(record)
     return
   end
   for at = 1, #record.text, PIECE do
-    append(record.sandbox, { time = record.time, stream = record.stream, text = record.text:sub(at, at + PIECE - 1) })
+    local piece = record.text:sub(at, at + PIECE - 1)
+    append(record.sandbox, { time = record.time, stream = record.stream, bytes = #piece }, piece)
   end
 end
 
@@ -172,18 +177,40 @@ Reader.__index = Reader
 ---@return luarium.OutlogReader
 function M.reader(id)
   local older = io.open(M.path(id) .. ".1", "rb")
-  return setmetatable({ path = M.path(id), file = older, current = not older, rest = "" }, Reader)
+  return setmetatable({ path = M.path(id), file = older, current = not older }, Reader)
 end
 
-local function next_line(self, file)
+local function is_record(value)
+  if type(value) ~= "table" or type(value.time) ~= "number" then
+    return false
+  elseif value.bytes then
+    return (value.stream == "stdout" or value.stream == "stderr") and type(value.bytes) == "number"
+      and value.bytes >= 0 and value.bytes <= PIECE and value.bytes % 1 == 0
+  end
+  return type(value.event) == "string" and not value.stream
+end
+
+--- The record at the place of the file, when it is whole; else the place stays. What is no record is passed over.
+local function next_record(file)
+  local place = file:seek("cur")
   local line = file:read("*L")
-  if line then
-    self.rest = self.rest .. line
+  if not line or line:sub(-1) ~= "\n" then
+    file:seek("set", place)
+    return nil
   end
-  if self.rest:sub(-1) == "\n" then
-    line, self.rest = self.rest, ""
-    return line
+  local record = json.decode_plain(line)
+  if not is_record(record) then
+    return nil, true
   end
+  if record.bytes then
+    local text = file:read(math.floor(record.bytes) + 1) or ""
+    if #text <= record.bytes then
+      file:seek("set", place)
+      return nil
+    end
+    record.text, record.bytes = text:sub(1, -2), nil
+  end
+  return record
 end
 
 --- The file was renamed since: what comes goes into another one, which is shorter.
@@ -202,13 +229,13 @@ end
 function Reader:next()
   while true do
     self.file = self.file or io.open(self.path, "rb")
-    local line = self.file and next_line(self, self.file)
-    if line then
-      local record = json.decode_plain(line)
-      if type(record) == "table" then
-        return record
-      end
-    elseif not self.file or not self:move_on() then
+    local record, damaged
+    if self.file then
+      record, damaged = next_record(self.file)
+    end
+    if record then
+      return record
+    elseif not damaged and not (self.file and self:move_on()) then
       return nil
     end
   end
@@ -222,7 +249,7 @@ function Reader:move_on()
     return false
   end
   self.file:close()
-  self.file, self.rest = nil, ""
+  self.file = nil
   return true
 end
 

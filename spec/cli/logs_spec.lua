@@ -63,6 +63,15 @@ describe("luarium logs", function()
     assert.match("destroy done", text)
   end))
 
+  it("passes over what is no record", within(function(place)
+    local id = make(place)
+    local path = place:run({}, { argv = { "sh", "-c", "find . -name " .. id .. ".log" } }).stdout:gsub("\n", "")
+    local whole = place:read(path)
+    place:write(path, "garbage\n{\"time\":1,\"bytes\":-5,\"stream\":\"stdout\"}\n{\"time\":1,\"stream\":\"x\",\"text\":\"y\"}\n"
+      .. "{\"time\":\"x\",\"event\":5}\n" .. whole .. "{\"time\":1,\"stream\":\"stdout\",\"bytes\":9}\nabc")
+    assert.match("^%-%-%- " .. TIME .. " create done, [%d.]+s\n$", place:ok({ "logs", id }))
+  end))
+
   it("ends at once for a sandbox that is gone", within(function(place)
     local id = make(place)
     place:ok({ "destroy", "demo" })

@@ -128,9 +128,9 @@ end
 
 return {
   summary = "watch the sandboxes",
-  about = "All sandboxes with their state, age, the time since anything was done or written, and the time that is left,\n"
-    .. "anew each second. Keys: q quits, arrows, j, k, Page Up and Page Down scroll. Without a terminal, or with\n"
-    .. "--once, it prints one table.",
+  about = "All sandboxes with their state, age, the time since anything was done or written, and the time that is\n"
+    .. "left, anew each second. Keys: q quits, arrows, j, k, Page Up and Page Down scroll. Without a terminal, or\n"
+    .. "with --once, it prints one table.",
   example = "luarium top\nluarium top --once --label team=docs",
   options = {
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "only those with this label" },
