@@ -33,17 +33,22 @@ end
 
 local STREAMED_OUTPUT = 262144 -- kept of a stream that a callback gets whole
 
---- Output events for displays: whole chunks, only when somebody listens.
+--- Output events for displays and logs. The second function tells what the redactor still holds: the end of the output
+--- may look like the beginning of a secret.
 local function tee(box, stream, callback)
-  if not event.wanted("output") then
-    return callback
-  end
   local redact = secret.stream_redactor()
+  local function tell(text)
+    if text ~= "" then
+      event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = text })
+    end
+  end
   return function(chunk)
-    event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = redact(chunk) })
+    tell(redact(chunk))
     if callback then
       callback(chunk)
     end
+  end, function()
+    tell(redact())
   end
 end
 
@@ -73,6 +78,20 @@ end
 local function start(box, operation, command, given)
   trace.extend(given.env)
   return object.call(box, operation, command, given)
+end
+
+--- The same, and whoever listens gets the output.
+local function start_told(box, operation, command, given)
+  if not event.wanted("output") then
+    return start(box, operation, command, given)
+  end
+  local end_stdout, end_stderr
+  given.on_stdout, end_stdout = tee(box, "stdout", given.on_stdout)
+  given.on_stderr, end_stderr = tee(box, "stderr", given.on_stderr)
+  local ok, result = xpcall(start, errors.handler, box, operation, command, given)
+  end_stdout()
+  end_stderr()
+  return ok and result or error(result, 0)
 end
 
 local function check_result(command, result)
@@ -119,9 +138,7 @@ end
 function Sandbox:exec(command, options)
   command = command_of(command, "exec")
   local given = exec_options(self, options, "exec")
-  given.on_stdout = tee(self, "stdout", given.on_stdout)
-  given.on_stderr = tee(self, "stderr", given.on_stderr)
-  local result = object.span_with(start, self, "exec", { command = describe(command) }, command, given)
+  local result = object.span_with(start_told, self, "exec", { command = describe(command) }, command, given)
   result.ok = result.exit_code == 0 and not result.timed_out
   if options and options.check then
     check_result(command, result)
