@@ -175,15 +175,16 @@ function Session:run()
     end
     rest = rest .. bytes
     check_size(self, rest)
-    for line, at in rest:gmatch("([^\n]*)\n()") do
-      code = self:take(line)
-      if code then
-        break
+    local at, stop = 1, rest:find("\n", 1, true) -- a pattern would take quadratic time for a long line
+    while stop and not code do
+      code = self:take(rest:sub(at, stop - 1))
+      at = stop + 1
+      stop = rest:find("\n", at, true)
+      if not code then
+        ask(self)
       end
-      ask(self)
-      self.consumed = at
     end
-    rest, self.consumed = rest:sub(self.consumed or 1), nil
+    rest = rest:sub(at)
   end
   input:close()
   return code

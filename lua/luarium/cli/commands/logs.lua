@@ -62,10 +62,11 @@ end
 
 function Printer:output(record)
   local text = (self.partial[record.stream] or "") .. record.text
-  local at = 1
-  for line, following in text:gmatch("([^\n]*)\n()") do
-    self:line(line)
-    at = following
+  local at, stop = 1, text:find("\n", 1, true) -- a pattern would take quadratic time for a long line
+  while stop do
+    self:line(text:sub(at, stop - 1))
+    at = stop + 1
+    stop = text:find("\n", at, true)
   end
   text = text:sub(at)
   if #text > 65536 then -- a line without an end is shown in pieces
