@@ -52,6 +52,20 @@ local function keys_of(t)
 end
 M.keys = keys_of
 
+--- The keys themselves, in the order of their texts.
+---@param t table
+---@return any[]
+function M.sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b)
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
 local function is_list(value)
   if type(value) ~= "table" then
     return false

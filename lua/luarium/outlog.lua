@@ -126,23 +126,17 @@ local function prune()
   end
 end
 
---- Keeps logs from now on.
+--- Keeps logs from now on, as long as the process lives.
 ---@async
----@return fun() off
 function M.start()
   for _, dir in ipairs({ config.state_dir(), folder() }) do
     if not await(fs.mkdir(dir, { parents = true, mode = 448 })) then -- 0700
-      return function() end -- nothing else can be kept there either, which says so itself
+      return -- nothing else can be kept there either, which says so itself
     end
   end
   prune()
-  local offs = { event.on("output", on_output), event.on("sandbox", on_operation) }
-  return function()
-    for _, off in ipairs(offs) do
-      off()
-    end
-    close_all()
-  end
+  event.on("output", on_output)
+  event.on("sandbox", on_operation)
 end
 
 -- ---- reading ----

@@ -25,22 +25,14 @@ end
 --- A test with a collector and telemetry to it; fn(server) runs inside. Every request must fit the schema.
 local function with(plan, options, fn)
   return async(30, function()
-    local server = collector.start(plan)
-    local ok, err = pcall(state.with, function()
+    collector.with(plan, state.with, function(server)
       local telemetry = { endpoint = server.url, interval = 60 }
       for key, value in pairs(options) do
         telemetry[key] = value
       end
       config.configure({ telemetry = telemetry })
       fn(server)
-      for _, request in ipairs(server:requests()) do
-        schema.check(request.path, assert(request.value, request.body))
-      end
     end)
-    server:stop()
-    if not ok then
-      error(err, 0)
-    end
   end)
 end
 

@@ -18,18 +18,10 @@ local function test(name, fn)
     return
   end
   it(name, async(30, function()
-    local server = collector.start()
-    local ok, err = pcall(program.with, function(place)
+    collector.with(nil, program.with, function(server, place)
       place.env.OTEL_EXPORTER_OTLP_ENDPOINT = server.url
       fn(place, server)
-      for _, request in ipairs(server:requests()) do
-        schema.check(request.path, assert(request.value, request.body))
-      end
     end)
-    server:stop()
-    if not ok then
-      error(err, 0)
-    end
   end))
 end
 

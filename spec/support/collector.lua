@@ -6,6 +6,8 @@
 --- What is not planned is answered with 200. "hang" never answers. "body TEXT" is a 200 with that body.
 local json = require "luarium.json"
 local native = require "luarium.native"
+local rude_server = require "spec.support.rude_server"
+local schema = require "spec.support.otlp_schema"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
 
@@ -50,11 +52,7 @@ printf 'Content-Length: %s\r\nConnection: close\r\n\r\n%s' "${#body}" "$body"
 ]=]
 
 --- Why it cannot be started here, or nil.
-function M.missing()
-  if scratch.sh("command -v socat || true") == "" then
-    return "socat is not installed"
-  end
-end
+M.missing = rude_server.missing
 
 local Server = {}
 Server.__index = Server
@@ -123,6 +121,24 @@ function M.start(plan)
     until grep -q listening log; do kill -0 $(cat pid); sleep 0.01; done]]):gsub("DIR", dir))
   local port = scratch.read(dir .. "/log"):match("listening on [^\n]*:(%d+)\n")
   return setmetatable({ dir = dir, url = "http://127.0.0.1:" .. port }, Server)
+end
+
+--- Calls fn(server) with one that runs; every request must fit the schema.
+---@param plan table? as for start
+---@param around fun(fn: function) what it runs in, such as a state of its own
+---@param fn fun(server: table, ...) gets what around gives, too
+function M.with(plan, around, fn)
+  local server = M.start(plan)
+  local ok, err = pcall(around, function(...)
+    fn(server, ...)
+    for _, request in ipairs(server:requests()) do
+      schema.check(request.path, assert(request.value, request.body))
+    end
+  end)
+  server:stop()
+  if not ok then
+    error(err, 0)
+  end
 end
 
 return M

@@ -45,6 +45,14 @@ function M.facts(records)
   return require("luarium.json").array(list)
 end
 
+--- Whether a word is long enough and begins the id, with or without its `sbx_`.
+---@param text string
+---@param id string
+---@return boolean
+function M.is_beginning(text, id)
+  return #text >= 4 and (id:sub(1, #text) == text or id:sub(5, 4 + #text) == text)
+end
+
 --- The record that a word names. Raises `not_found` with the nearest name.
 ---@async
 ---@param luarium table
@@ -59,7 +67,7 @@ function M.find(luarium, text)
     if record.name == text then
       named[#named + 1] = record
     end
-    if #text >= 4 and (record.id:sub(1, #text) == text or record.id:sub(5, 4 + #text) == text) then
+    if M.is_beginning(text, record.id) then
       prefixed[#prefixed + 1] = record
     end
     names[#names + 1] = record.name

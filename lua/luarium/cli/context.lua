@@ -7,6 +7,7 @@ local M = {}
 ---@field verbose boolean
 ---@field color boolean whether standard error may be coloured
 ---@field provider string?
+---@field open table<string, string>? ids of the sandboxes that this process made and has not destroyed
 local Context = {}
 Context.__index = Context
 

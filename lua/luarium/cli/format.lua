@@ -153,4 +153,20 @@ function M.map(pairs_given)
   return result
 end
 
+--- Calls fn with each line that is whole, until it returns something. A pattern would take quadratic time for a line
+--- without an end.
+---@param text string
+---@param fn fun(line: string): any
+---@return string rest what follows the last line that fn was called with
+---@return any result what fn returned
+function M.whole_lines(text, fn)
+  local at, stop, result = 1, text:find("\n", 1, true), nil
+  while stop and not result do
+    result = fn(text:sub(at, stop - 1))
+    at = stop + 1
+    stop = text:find("\n", at, true)
+  end
+  return text:sub(at), result
+end
+
 return M

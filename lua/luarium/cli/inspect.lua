@@ -1,4 +1,5 @@
 --- What a value looks like to a person: on one line while it is short, else a line for each field.
+local check = require "luarium.check"
 local errors = require "luarium.error"
 
 local M = {}
@@ -24,20 +25,9 @@ local function name_of(key)
   return "[" .. (type(key) == "string" and text(key) or tostring(key)) .. "] = "
 end
 
-local function sorted_keys(value)
-  local keys = {}
-  for key in pairs(value) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
-  return keys
-end
-
 --- The fields as texts: the list first, then by name.
 local function fields(value, depth, seen)
-  local parts, listed, keys = {}, {}, sorted_keys(value)
+  local parts, listed, keys = {}, {}, check.sorted_keys(value)
   for i, item in ipairs(value) do
     listed[i] = true
     parts[#parts + 1] = #parts < MAX_FIELDS and show(item, depth + 1, seen) or nil

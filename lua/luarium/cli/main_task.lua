@@ -21,16 +21,16 @@ local function track(open)
   end)
 end
 
-local function left_behind(open)
-  local ids = {}
-  for id in pairs(open) do
-    ids[#ids + 1] = id
-  end
-  table.sort(ids)
+--- Which sandboxes are there still, and how to remove them; empty when there are none.
+---@param open table<string, string> the context's `open`
+---@param what string how that is to be called
+---@return string lines
+function M.describe_open(open, what)
+  local ids = require("luarium.check").keys(open)
   if #ids == 0 then
     return ""
   end
-  return ("luarium: left behind: %s\nhint: `luarium destroy %s` removes %s\n"):format(table.concat(ids, ", "),
+  return ("luarium: %s: %s\nhint: `luarium destroy %s` removes %s\n"):format(what, table.concat(ids, ", "),
     table.concat(ids, " "), #ids == 1 and "it" or "them")
 end
 
@@ -44,7 +44,8 @@ local function leave(name, open, context)
     io.stderr:write(require("luarium.json").encode({ error = { kind = "cancelled", message = "stopped by SIG" .. name,
       name = "SIG" .. name, exit_code = codes[name], left_behind = #ids > 0 and ids or nil } }), "\n")
   else
-    io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n", left_behind(open))
+    io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n",
+      M.describe_open(open, "left behind"))
   end
   io.stderr:flush()
   os.exit(codes[name], false)
@@ -99,6 +100,7 @@ end
 function M.run(body, context)
   M.guard(context.busy_limit or M.busy_limit)
   local open, on_api = {}, context.on_api
+  context.open = open
   context.on_api = function() -- before that nothing can be made
     track(open)
     if on_api then

@@ -1,6 +1,7 @@
 --- A session of statements: each is read whole, run as a part of the main task, and what it returns is shown.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
+local format = require "luarium.cli.format"
 local inspect = require "luarium.cli.inspect"
 local native = require "luarium.native"
 local report = require "luarium.cli.report"
@@ -175,16 +176,13 @@ function Session:run()
     end
     rest = rest .. bytes
     check_size(self, rest)
-    local at, stop = 1, rest:find("\n", 1, true) -- a pattern would take quadratic time for a long line
-    while stop and not code do
-      code = self:take(rest:sub(at, stop - 1))
-      at = stop + 1
-      stop = rest:find("\n", at, true)
-      if not code then
+    rest, code = format.whole_lines(rest, function(line)
+      local over = self:take(line)
+      if not over then
         ask(self)
       end
-    end
-    rest = rest:sub(at)
+      return over
+    end)
   end
   input:close()
   return code

@@ -1,4 +1,6 @@
 --- Names that come out of a sandbox: matching them, showing them, and making paths of them that stay in their folder.
+local utf8 = require "luarium.utf8"
+
 local M = {}
 
 local MAX_COMPONENT, MAX_PATH = 255, 3000
@@ -92,26 +94,12 @@ end
 -- ---- showing ----
 
 -- One character of valid UTF-8 that is no control character.
-local function utf8_length(text, i)
+local function printable_length(text, i)
   local a, b = text:byte(i, i + 1)
-  local function continues(from, to)
-    for k = from, to do
-      local c = text:byte(i + k)
-      if not c or c < 128 or c > 191 then
-        return false
-      end
-    end
-    return true
+  if a < 32 or a == 127 or a == 194 and (b or 0) < 160 then
+    return nil
   end
-  if a < 128 then
-    return (a >= 32 and a ~= 127) and 1 or nil
-  elseif a >= 194 and a <= 223 and continues(1, 1) then
-    return (a ~= 194 or b >= 160) and 2 or nil
-  elseif a >= 224 and a <= 239 and continues(1, 2) and (a ~= 224 or b >= 160) and (a ~= 237 or b < 160) then
-    return 3
-  elseif a >= 240 and a <= 244 and continues(1, 3) and (a ~= 240 or b >= 144) and (a ~= 244 or b < 144) then
-    return 4
-  end
+  return utf8.length(text, i)
 end
 
 --- The text as valid UTF-8 without control characters but line ends and tabs; other bytes become \xNN.
@@ -124,7 +112,7 @@ function M.printable(text)
   local parts, i = {}, 1
   while i <= #text do
     local byte = text:byte(i)
-    local n = (byte == 9 or byte == 10) and 1 or utf8_length(text, i)
+    local n = (byte == 9 or byte == 10) and 1 or printable_length(text, i)
     parts[#parts + 1] = n and text:sub(i, i + n - 1) or ("\\x%02x"):format(byte)
     i = i + (n or 1)
   end

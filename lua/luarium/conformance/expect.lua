@@ -1,5 +1,6 @@
 --- Assertions of the conformance suite. A failure is a text that shows what was found and what was wanted, with the
 --- place of the check in front.
+local check = require "luarium.check"
 local errors = require "luarium.error"
 
 local M = {}
@@ -26,14 +27,8 @@ local function show(value, depth)
   elseif errors.is(value) then
     return ("error %s: %s"):format(value.kind, tostring(value))
   elseif type(value) == "table" and (depth or 0) < 4 then
-    local parts, keys = {}, {}
-    for key in pairs(value) do
-      keys[#keys + 1] = key
-    end
-    table.sort(keys, function(a, b)
-      return tostring(a) < tostring(b)
-    end)
-    for _, key in ipairs(keys) do
+    local parts = {}
+    for _, key in ipairs(check.sorted_keys(value)) do
       parts[#parts + 1] = ("%s = %s"):format(tostring(key), show(value[key], (depth or 0) + 1))
       if #parts == 24 then
         parts[#parts + 1] = "..."

@@ -3,35 +3,12 @@ local check = require "luarium.check"
 local compat = require "luarium.compat"
 local native = require "luarium.native"
 local secret = require "luarium.secret"
+local utf8 = require "luarium.utf8"
 
 local M = {}
 
 --- Bytes that are kept of a text.
 M.max_text = 1000
-
-local function continues(text, from, to)
-  for i = from, to do
-    local byte = text:byte(i)
-    if not byte or byte < 128 or byte > 191 then
-      return false
-    end
-  end
-  return true
-end
-
---- How many bytes the character at i has, or nil when it is none.
-local function character(text, i)
-  local a, b = text:byte(i, i + 1)
-  if a < 128 then
-    return 1
-  elseif a >= 194 and a <= 223 then
-    return continues(text, i + 1, i + 1) and 2 or nil
-  elseif a >= 224 and a <= 239 and continues(text, i + 1, i + 2) then
-    return (a ~= 224 or b >= 160) and (a ~= 237 or b < 160) and 3 or nil
-  elseif a >= 240 and a <= 244 and continues(text, i + 1, i + 3) then
-    return (a ~= 240 or b >= 144) and (a ~= 244 or b < 144) and 4 or nil
-  end
-end
 
 --- The text without what is no UTF-8, cut to max_text bytes: one wrong byte, and a collector refuses the whole batch.
 ---@param text string
@@ -42,7 +19,7 @@ function M.text(text)
   end
   local parts, i, limit = {}, 1, math.min(#text, M.max_text)
   while i <= limit do
-    local n = character(text, i)
+    local n = utf8.length(text, i)
     if n and i + n - 1 > limit then
       break
     end
@@ -63,7 +40,7 @@ end
 ---@param seconds number
 ---@return string
 function M.time(seconds)
-  return ("%.0f"):format(seconds * 1e9)
+  return M.integer(seconds * 1e9)
 end
 
 ---@param bytes integer

@@ -18,7 +18,7 @@ local function find(luarium, outlog, text)
   end
   local found = {}
   for _, id in ipairs(outlog.ids()) do
-    if id == text or #text >= 4 and (id:sub(1, #text) == text or id:sub(5, 4 + #text) == text) then
+    if boxes.is_beginning(text, id) then
       found[#found + 1] = id
     end
   end
@@ -61,14 +61,9 @@ function Printer:flush()
 end
 
 function Printer:output(record)
-  local text = (self.partial[record.stream] or "") .. record.text
-  local at, stop = 1, text:find("\n", 1, true) -- a pattern would take quadratic time for a long line
-  while stop do
-    self:line(text:sub(at, stop - 1))
-    at = stop + 1
-    stop = text:find("\n", at, true)
-  end
-  text = text:sub(at)
+  local text = format.whole_lines((self.partial[record.stream] or "") .. record.text, function(line)
+    self:line(line)
+  end)
   if #text > 65536 then -- a line without an end is shown in pieces
     self:line(text)
     text = ""

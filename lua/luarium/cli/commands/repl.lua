@@ -1,18 +1,4 @@
 --- luarium repl
-local function track(open)
-  local event = require "luarium.event"
-  event.on("sandbox.create", function(record)
-    if record.phase == "stop" then
-      open[record.sandbox] = true
-    end
-  end)
-  event.on("sandbox.destroy", function(record)
-    if record.phase == "stop" then
-      open[record.sandbox] = nil
-    end
-  end)
-end
-
 return {
   summary = "type Lua, a line at a time",
   about = "The library is there as `luarium`, and calls that wait just work. What a line returns is shown, and is in\n"
@@ -24,10 +10,6 @@ return {
   run = function(_, context)
     local tty = require("luarium.native").tty
     local interactive = tty.isatty(0) and tty.isatty(1)
-    local open = {}
-    context.on_api = function()
-      track(open)
-    end
     local code = context:task(function()
       if interactive then
         context:note("Luarium %s, %s. Ctrl-D leaves.", require("luarium.native").version, _VERSION)
@@ -37,10 +19,9 @@ return {
     if interactive then
       io.stdout:write("\n")
     end
-    local ids = require("luarium.check").keys(open)
-    if #ids > 0 then
-      context:note("luarium: still there: %s\nhint: `luarium destroy %s` removes %s", table.concat(ids, ", "),
-        table.concat(ids, " "), #ids == 1 and "it" or "them")
+    local left = require("luarium.cli.main_task").describe_open(context.open, "still there")
+    if left ~= "" then
+      context:note("%s", (left:gsub("\n$", "")))
     end
     return code
   end,
