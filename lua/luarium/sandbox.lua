@@ -6,6 +6,7 @@ local errors = require "luarium.error"
 local event = require "luarium.event"
 local native = require "luarium.native"
 local contract = require "luarium.provider.contract"
+local progress = require "luarium.progress"
 local registry = require "luarium.registry"
 local object = require "luarium.sandbox.object"
 local secret = require "luarium.secret"
@@ -87,6 +88,7 @@ local function make(options, instance, id)
     spec[key] = value
   end
   spec.id, spec.env, spec.labels, spec.provider = id, env, labels, nil
+  spec.on_progress = progress.reporter({ sandbox = id, name = options.name, what = "create" })
   local ok, made, err = xpcall(instance.call, errors.handler, instance, "create", spec)
   if not ok or not made then
     give_up(instance, record, not ok and made or err)

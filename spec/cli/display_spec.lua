@@ -1,6 +1,7 @@
 --- The display on a real terminal: a small model of one reads what the program writes.
 local async = require "spec.support.async"
 local program = require "spec.support.program"
+local slow = require "spec.support.slow_provider"
 local task = require "luarium.task"
 
 --- A terminal of so many columns and rows that knows what the display uses; anything else is an error.
@@ -21,13 +22,18 @@ local function terminal(columns, rows)
     if kind == "A" then
       self.row = self.row - tonumber(number)
       assert(self.row >= 1 and #self.lines - self.row < rows, "the cursor left the screen")
+    elseif kind == "B" then
+      self.row = self.row + tonumber(number)
+      assert(self.row <= #self.lines, "the cursor left what was drawn")
+    elseif kind == "K" then
+      self.lines[self.row] = self.lines[self.row]:sub(1, self.col)
     elseif kind == "J" then
       for i = #self.lines, self.row + 1, -1 do
         self.lines[i] = nil
       end
       self.lines[self.row] = (self.lines[self.row] or ""):sub(1, self.col)
     else
-      assert(kind == "m" or kind == "K", "an escape sequence that the terminal does not know: " .. kind)
+      assert(kind == "m", "an escape sequence that the terminal does not know: " .. kind)
     end
     return to + 1
   end
@@ -54,9 +60,8 @@ local function terminal(columns, rows)
   return self
 end
 
-local function run(place, script, columns, rows)
-  place:write("script.lua", script)
-  local process = place:spawn({ "run", "script.lua" }, { pty = true, cols = columns, rows = rows })
+local function program_on_terminal(place, words, columns, rows)
+  local process = place:spawn(words, { pty = true, cols = columns, rows = rows })
   local screen = terminal(columns, rows)
   local raw = {}
   return process, screen, function(pattern)
@@ -76,6 +81,11 @@ local function run(place, script, columns, rows)
   end
 end
 
+local function run(place, script, columns, rows)
+  place:write("script.lua", script)
+  return program_on_terminal(place, { "run", "script.lua" }, columns, rows)
+end
+
 local function within(fn)
   return async(30, function()
     program.with(fn)
@@ -90,7 +100,7 @@ describe("the display on a terminal", function()
         box:exec("echo says " .. name .. "; while [ ! -e ../../../../go ]; do sleep 0.02; done")
         print("printed by " .. name)
       end)]], 70, 20)
-    local text = read("one +%d.%ds  exec echo[^\n]*says one\ntwo +%d.%ds  exec echo[^\n]*says two$")
+    local text = read("one +%ds  exec echo[^\n]*says one\ntwo +%ds  exec echo[^\n]*says two$")
     assert.truthy(text:find("%d%d:%d%d:%d%d one create ok %d.%ds\n"), text)
     place:write("go", "")
     text = read()
@@ -122,7 +132,7 @@ describe("the display on a terminal", function()
         local box <close> = luarium.create { name = name }
         box:exec("echo a long line of output that goes on beyond the edge of the screen; sleep 60")
       end)]], 60, 20)
-    read("three +%d.%ds  exec echo[^\n]*a long[^\n]*$")
+    read("three +%ds  exec echo[^\n]*a long[^\n]*$")
     assert(task.await(process:write("\3")))
     local text = read()
     assert.truthy(text:find("\nluarium: SIGINT: cleaning up; once more leaves at once\n", 1, true), text)
@@ -130,6 +140,53 @@ describe("the display on a terminal", function()
       assert.falsy(text:find("\n" .. name .. "  "), text)
     end
     assert.equal(130, task.await(process:wait()).exit_code)
+    process:close()
+  end))
+
+  it("writes only the lines again that have changed", within(function(place)
+    local process, _, read = run(place, [[
+      luarium.map({ "still", "loud" }, function(name)
+        local box <close> = luarium.create { name = name }
+        box:exec(name == "loud" and "for i in 1 2 3 4 5 6 7 8 9; do echo line $i of nine; sleep 0.15; done" or
+          "echo a line that stays; while [ ! -e ../../../../go ]; do sleep 0.02; done")
+      end)]], 70, 20)
+    read("a line that stays\n[^\n]*line 8 of nine$")
+    place:write("go", "")
+    local _, raw = read()
+    local _, stays = raw:gsub("a line that stays", "")
+    local _, changed = raw:gsub("line %d of nine", "")
+    assert.truthy(changed >= 8, raw)
+    assert.truthy(stays < changed, ("%d and %d"):format(stays, changed))
+    process:close()
+  end))
+
+  it("has a bar for what a provider tells of a create", within(function(place)
+    slow.write(place)
+    local process, _, read = run(place, 'luarium.create { provider = "slow", name = "demo" }:destroy()', 90, 20)
+    read("demo  %ds  create  pull debian:12 %[####%-+%] 25%% 512%.0 KiB of 2%.0 MiB$")
+    place:write("pulled", "")
+    read("demo  %ds  create  unpack %[%-+%] 0%% 0 of 3 layers$")
+    place:write("unpacked", "")
+    local text = read()
+    assert.truthy(text:find("demo create ok", 1, true), text)
+    assert.falsy(text:find("layers", 1, true), text)
+    assert.equal(0, task.await(process:wait()).exit_code)
+    process:close()
+  end))
+
+  it("serves create and cp as well, and leaves nothing of itself", within(function(place)
+    slow.write(place)
+    local process, screen, read = program_on_terminal(place, { "create", "--provider", "slow", "--name", "demo" }, 90, 20)
+    read("^demo  %ds  create  pull debian:12 %[####%-+%] 25%% 512%.0 KiB of 2%.0 MiB$")
+    place:write("pulled", "")
+    place:write("unpacked", "")
+    assert.truthy(read():find("^sbx_%w+\n$"), table.concat(screen.lines, "\n"))
+    process:close()
+    place:write("file", "text")
+    process, screen, read = program_on_terminal(place, { "cp", "file", "demo:to" }, 90, 20)
+    read("^demo  %ds  upload to  %[#+%-+%] 75%% 3 B of 4 B$")
+    place:write("sent", "")
+    assert.equal("copied 1 file, 4 B\n", (read()), table.concat(screen.lines, "\n"))
     process:close()
   end))
 
@@ -143,6 +200,25 @@ describe("the display on a terminal", function()
     process, _, read = run(place, script, 80, 24)
     _, raw = read()
     assert.falsy(raw:find("\27[3", 1, true), raw)
+    process:close()
+  end))
+end)
+
+describe("the display without a terminal", function()
+  it("tells now and then of what takes long, and how far it is", within(function(place)
+    slow.write(place)
+    place:write("script.lua", [[
+      require("luarium.cli.display").still_after = 0.2
+      luarium.create { provider = "slow", name = "demo" }:destroy()]])
+    local process = place:spawn({ "run", "script.lua" })
+    local text = program.read_until(process, "\n")
+    assert.truthy(text:find("^%d%d:%d%d:%d%d demo create: still running, %ds: pull debian:12 25%% 512%.0 KiB"
+      .. " of 2%.0 MiB\n"), text)
+    place:write("pulled", "")
+    program.read_until(process, "demo create: still running, %ds: unpack 0%% 0 of 3 layers\n")
+    place:write("unpacked", "")
+    text = program.read_all(process)
+    assert.equal(0, task.await(process:wait()).exit_code, text)
     process:close()
   end))
 end)

@@ -2,7 +2,11 @@ local async = require "spec.support.async"
 local errors = require "luarium.error"
 local event = require "luarium.event"
 local json = require "luarium.json"
+local luarium = require "luarium"
+local native = require "luarium.native"
+local progress = require "luarium.progress"
 local secret = require "luarium.secret"
+local state = require "spec.support.state"
 local task = require "luarium.task"
 
 local function recorded(name, fn)
@@ -115,4 +119,48 @@ describe("event", function()
     assert.is_false(ok)
     assert.truthy(err.message:find("/no/such/folder/events", 1, true))
   end)
+
+  it("makes no reporter of progress when nobody listens", function()
+    assert.is_nil(progress.reporter({ what = "upload" }))
+  end)
+
+  it("makes few events of many reports, and never loses the end or a change of what is done", function()
+    local records = recorded("progress", function()
+      local report = progress.reporter({ what = "upload", sandbox = "sbx_1" })
+      for done = 0, 10000 do
+        report(done, 10000)
+      end
+      report(10000, 10000)
+      report(0, 0, "unpack", "files")
+      report(1, 0, "unpack", "files")
+    end)
+    local last = records[#records - 1]
+    assert.same({ "upload", 10000, 10000, "bytes", "sbx_1" },
+      { last.what, last.done, last.total, last.unit, last.sandbox })
+    last = records[#records]
+    assert.same({ "unpack", 0, "files" }, { last.what, last.done, last.unit })
+    assert.is_nil(last.total)
+    assert.truthy(#records < 100, #records)
+  end)
+
+  it("tells of transfers under the span of the transfer, and of the caller's own callback", async(function()
+    state.with(function(dir)
+      local box = luarium.create()
+      local path, calls = dir .. "/source", 0
+      assert(task.await(native.fs.write_file(path, ("x"):rep(100000))))
+      local records = recorded("*", function()
+        box:upload(path, "there", { on_progress = function()
+          calls = calls + 1
+        end })
+      end)
+      local told
+      for _, record in ipairs(records) do
+        told = record.event == "progress" and record or told
+      end
+      assert.same({ box.id, "upload", 100000, records[1].span },
+        { told.sandbox, told.what, told.done, told.span })
+      assert.truthy(calls > 0)
+      box:destroy()
+    end)
+  end))
 end)

@@ -55,6 +55,23 @@ describe("git clone", function()
       assert.equal("", sh("ls -d $1/*luarium-* $1/.luarium-* 2>/dev/null || true", box.cwd))
     end)
 
+    it_in(way.name .. " tells how far it is, and complaints stay what they are", { provider = way.provider },
+      function(box)
+        local name = fresh("for i in 1 2 3 4 5 6 7 8 9; do echo $i >$i; done; git add -A; git commit -q -m one")
+        local told, last = {}, nil
+        local off = event.on("progress", function(record)
+          told[record.what], last = record, record
+        end)
+        box:clone(server:url("git", name), with(token(), { mirror = way.mirror }))
+        local received = told["receiving objects"]
+        assert.same({ box.id, 11, 11, "objects" }, { received.sandbox, received.done, received.total, received.unit })
+        local err = fails("not_found", box.clone, box, server:url("git", name),
+          with(token(), { mirror = way.mirror, branch = "nowhere", path = "other" }))
+        off()
+        assert.truthy(last.span)
+        assert.falsy(err.message:find("objects", 1, true), err.message)
+      end)
+
     it_in(way.name .. " takes a branch or tag, and says when there is none", { provider = way.provider },
       function(box)
         local name = fresh("echo 1 >f; git add -A; git commit -q -m one; git tag v1; git checkout -q -b fix; "

@@ -7,6 +7,7 @@ local M = {}
 ---@field verbose boolean
 ---@field color boolean whether standard error may be coloured
 ---@field provider string?
+---@field display luarium.cli.Display?
 ---@field open table<string, string>? ids of the sandboxes that this process made and has not destroyed
 local Context = {}
 Context.__index = Context
@@ -123,15 +124,24 @@ function Context:check_provider(config)
   end
 end
 
+--- Makes room on the terminal for what is written now.
+function Context:clear()
+  if self.display then
+    self.display:clear()
+  end
+end
+
 --- Writes a result to standard output.
 ---@param text string
 function Context:write(text)
+  self:clear()
   io.stdout:write(text)
 end
 
 --- Writes a line to standard output.
 ---@param format string
 function Context:print(format, ...)
+  self:clear()
   io.stdout:write(select("#", ...) > 0 and format:format(...) or format, "\n")
 end
 
@@ -147,18 +157,29 @@ end
 --- Tells the user something beside the result.
 function Context:note(format, ...)
   if not self.quiet and not self.json then
-    if self.clear_display then
-      self.clear_display()
-    end
+    self:clear()
     io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
   end
+end
+
+--- From now on standard error shows what goes on; until the main task ends. Called in it.
+---@param script luarium.Script? whose run it is
+function Context:show(script)
+  self.display = self.display or require("luarium.cli.display").open(self, script)
 end
 
 --- Runs the body as the main task: signals cancel it, its error is raised.
 ---@param body fun(): any
 ---@return any
 function Context:task(body)
-  return require("luarium.cli.main_task").run(body, self)
+  local ok, value = pcall(require("luarium.cli.main_task").run, body, self)
+  if self.display then
+    self.display:close()
+  end
+  if not ok then
+    error(value, 0)
+  end
+  return value
 end
 
 return M

@@ -115,6 +115,13 @@ function M.duration(seconds)
   return ("%dd"):format(math.floor(seconds / 86400))
 end
 
+--- Whole seconds of something that goes on: 0s, 7s, 3m05s
+---@param seconds number
+---@return string
+function M.elapsed(seconds)
+  return seconds < 10 and ("%ds"):format(math.floor(seconds)) or M.duration(seconds)
+end
+
 --- 17 B, 4.2 KiB, 1.0 GiB
 ---@param bytes number
 ---@return string

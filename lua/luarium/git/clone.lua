@@ -7,6 +7,7 @@ local event = require "luarium.event"
 local log = require "luarium.log"
 local mirror = require "luarium.git.mirror"
 local native = require "luarium.native"
+local progress = require "luarium.progress"
 local repo = require "luarium.git.repo"
 local run = require "luarium.git.run"
 local sandbox = require "luarium.sandbox"
@@ -64,6 +65,10 @@ local template = {
 
 local function arguments_of(job)
   local options, list = job.options, {}
+  if job.on_progress then
+    list[#list + 1] = "--no-quiet" -- quiet, git asks the server for no progress
+    list[#list + 1] = "--progress"
+  end
   if options.branch then
     list[#list + 1] = "--branch"
     list[#list + 1] = options.branch
@@ -118,7 +123,7 @@ local function attempt(job, source)
   local needs_token = not from or job.options.submodules
   local ok, result = pcall(run.script, job.box, "git.clone", SCRIPT, arguments, {
     credentials = needs_token and job.credentials or nil, hooks = job.options.hooks, env = job.options.env,
-    timeout = remaining(job), hint = job.hint,
+    timeout = remaining(job), hint = job.hint, on_progress = job.on_progress,
   })
   if ok then
     return result.stdout:match("(%x+)%s*$")
@@ -197,7 +202,8 @@ local final = { auth = true, not_found = true, unavailable = true, timeout = tru
   rate_limited = true }
 
 local function via_mirror(job, way)
-  local ok, found, err = pcall(mirror.ensure, job.address, job.credentials, { timeout = remaining(job) })
+  local ok, found, err = pcall(mirror.ensure, job.address, job.credentials,
+    { timeout = remaining(job), on_progress = job.on_progress })
   if not ok then
     error(found == task.cancel_reason() and found or errors.from(found):wrap("git.clone"), 0)
   elseif not found then
@@ -229,6 +235,7 @@ local function via_mirror(job, way)
 end
 
 local function clone(job)
+  job.on_progress = progress.reporter({ sandbox = job.box.id, name = job.box.name, what = "clone", unit = "objects" })
   local way = way_of(job)
   if way then
     local done, head = via_mirror(job, way)

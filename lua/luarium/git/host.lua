@@ -2,6 +2,7 @@
 local await = require("luarium.task").await
 local command = require "luarium.git.command"
 local native = require "luarium.native"
+local progress = require "luarium.git.progress"
 local run = require "luarium.git.run"
 local secret = require "luarium.secret"
 
@@ -29,12 +30,44 @@ local function environment(credentials)
   return list
 end
 
+-- A process of this machine in the shape that providers give theirs.
+local Process = {}
+Process.__index = Process
+
+for _, name in ipairs({ "read", "wait" }) do
+  Process[name] = function(self)
+    return await(self.native[name](self.native))
+  end
+end
+
+for _, name in ipairs({ "kill", "close", "close_stdin" }) do
+  Process[name] = function(self, ...)
+    return self.native[name](self.native, ...)
+  end
+end
+
+local function run_telling(options, on_progress)
+  local timeout, max_output = options.timeout, options.max_output
+  options.timeout, options.max_output = nil, nil
+  local handle, err = native.process.spawn(options)
+  if not handle then
+    return nil, err
+  end
+  local result
+  result, err = require("luarium.provider.emulate.exec").to_end(setmetatable({ native = handle }, Process),
+    { timeout = timeout, max_output = max_output, on_stderr = progress.reader(on_progress) }, native.loop.monotonic())
+  if result then
+    result.stderr = progress.strip(result.stderr)
+  end
+  return result, err
+end
+
 --- Runs git to its end.
 ---@async
 ---@param op string for errors
 ---@param arguments string[]
 ---@param options {credentials?: luarium.GitCredentials, timeout?: number, max_output?: integer,
----  fine?: fun(result: table): boolean}?
+---  fine?: (fun(result: table): boolean), on_progress?: luarium.OnProgress}? on_progress goes with --progress
 ---@return table? result as of native.process.run
 ---@return luarium.Error? err
 function M.git(op, arguments, options)
@@ -43,11 +76,17 @@ function M.git(op, arguments, options)
   if not options.credentials then
     config[#config + 1] = "credential.helper=" -- only a token that was given counts, not what this machine keeps
   end
-  local result, err = await(native.process.run({
+  local given = {
     argv = command.argv(config, arguments), env = environment(options.credentials),
     timeout = options.timeout or run.network_timeout, max_output = options.max_output or run.max_output,
     cwd = "/",
-  }))
+  }
+  local result, err
+  if options.on_progress then
+    result, err = run_telling(given, options.on_progress)
+  else
+    result, err = await(native.process.run(given))
+  end
   if not result then
     return nil, err
   end

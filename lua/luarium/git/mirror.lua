@@ -155,7 +155,8 @@ end
 --- Runs git commands one after the other; the first error ends it.
 local function each(commands)
   for _, item in ipairs(commands) do
-    local result, err = host.git(OP, item, { credentials = item.credentials, timeout = item.timeout })
+    local result, err = host.git(OP, item, { credentials = item.credentials, timeout = item.timeout,
+      on_progress = item.on_progress })
     if not result then
       return nil, err
     end
@@ -163,14 +164,15 @@ local function each(commands)
   return true
 end
 
-local function fill(temporary, address, credentials, listing, current)
+local function fill(temporary, address, credentials, listing, current, on_progress)
   local start = current and { "clone", "--quiet", "--mirror", "--local", "--", current.path, temporary }
     or { "init", "--quiet", "--bare", listing.sha256 and "--object-format=sha256" or "--template=", "--", temporary }
   local ok, err = each({
     start,
     { "-C", temporary, "config", "remote.origin.url", address.url },
-    { "-C", temporary, "-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--prune", "--no-tags", "--no-auto-gc",
-      "--no-recurse-submodules", "--", address.url, REFS[1], REFS[2], credentials = credentials },
+    { "-C", temporary, "-c", "fetch.unpackLimit=1", "fetch", on_progress and "--progress" or "--quiet", "--prune",
+      "--no-tags", "--no-auto-gc", "--no-recurse-submodules", "--", address.url, REFS[1], REFS[2],
+      credentials = credentials, on_progress = on_progress },
     { "-C", temporary, "symbolic-ref", "HEAD", "refs/heads/" .. listing.head },
     { "-C", temporary, "pack-refs", "--all", "--prune" },
   })
@@ -205,11 +207,11 @@ local function publish(folder, temporary, id, listing)
     fingerprint = listing.fingerprint, generation = generation }
 end
 
-local function make(folder, address, credentials, listing, current)
+local function make(folder, address, credentials, listing, current, on_progress)
   local id = crypto.ulid():lower()
   local temporary = folder .. "/t-" .. id
   local ok, made, err = pcall(function()
-    local filled, fault = fill(temporary, address, credentials, listing, current)
+    local filled, fault = fill(temporary, address, credentials, listing, current, on_progress)
     if not filled then
       return nil, fault
     end
@@ -228,7 +230,7 @@ end
 local final = { auth = true, not_found = true, unavailable = true, timeout = true, cancelled = true,
   rate_limited = true, unsupported = true }
 
-local function update(folder, address, credentials)
+local function update(folder, address, credentials, on_progress)
   local listing, err = ask_server(address, credentials)
   if not listing then
     return nil, err
@@ -241,9 +243,9 @@ local function update(folder, address, credentials)
     return current
   end
   local made
-  made, err = make(folder, address, credentials, listing, current)
+  made, err = make(folder, address, credentials, listing, current, on_progress)
   if not made and current and not final[err.kind] then -- the old generation may be damaged where nobody looked
-    made, err = make(folder, address, credentials, listing, nil)
+    made, err = make(folder, address, credentials, listing, nil, on_progress)
   end
   if made then
     tidy(folder, made.generation)
@@ -278,7 +280,7 @@ end
 
 ---@param address luarium.GitUrl
 ---@param credentials luarium.GitCredentials?
----@param options {max_age?: number}?
+---@param options {max_age?: number, on_progress?: luarium.OnProgress}?
 ---@return luarium.GitMirror?
 ---@return luarium.Error? err name NO_MIRROR when this repository cannot have one
 local function ensure(address, credentials, options)
@@ -299,7 +301,7 @@ local function ensure(address, credentials, options)
     end
     return with_file_lock(folder, function()
       local began = now()
-      local made, fault = update(folder, address, credentials)
+      local made, fault = update(folder, address, credentials, options and options.on_progress)
       checked[folder] = made and { began = began, credential = key } or nil
       return made, fault
     end)
@@ -310,7 +312,8 @@ end
 ---@async
 ---@param address luarium.GitUrl
 ---@param credentials luarium.GitCredentials?
----@param options {max_age?: number, timeout?: number}? max_age: seconds, see M.max_age
+---@param options {max_age?: number, timeout?: number, on_progress?: luarium.OnProgress}? max_age: seconds, see
+---  M.max_age; on_progress is told only when this call asks the server
 ---@return luarium.GitMirror?
 ---@return luarium.Error? err name NO_MIRROR when this repository cannot have one
 function M.ensure(address, credentials, options)

@@ -1,6 +1,7 @@
 --- Runs one git command in a sandbox. Complaints become error objects that name what to do.
 local command = require "luarium.git.command"
 local errors = require "luarium.error"
+local progress = require "luarium.git.progress"
 
 local M = {}
 
@@ -21,12 +22,17 @@ M.max_output = 67108864
 ---@field max_output integer? bytes
 ---@field fine (fun(result: luarium.ExecResult): boolean)? says that a failure is none
 ---@field hint string?
+---@field on_progress luarium.OnProgress? when the command was given --progress
 
 local function exec(box, argv, options)
   local result = box:exec(argv, {
     cwd = options.cwd, env = command.env(options.credentials, options.env), stdin = options.stdin,
     timeout = options.timeout or M.local_timeout, max_output = options.max_output or M.max_output,
+    on_stderr = options.on_progress and progress.reader(options.on_progress),
   })
+  if options.on_progress then
+    result.stderr = progress.strip(result.stderr)
+  end
   return result
 end
 

@@ -2,6 +2,7 @@
 local check = require "luarium.check"
 local errors = require "luarium.error"
 local object = require "luarium.sandbox.object"
+local progress = require "luarium.progress"
 
 local Sandbox = object.methods
 
@@ -64,6 +65,13 @@ end
 
 local transfer_options = { exclude = "strings", on_progress = "function" }
 
+--- Inside the span of the operation, so that progress names it.
+local function transfer(box, operation, from, to, options)
+  local report = progress.reporter({ sandbox = box.id, name = box.name, what = operation })
+  return object.call(box, operation, from, to,
+    { exclude = options.exclude, on_progress = progress.both(options.on_progress, report) })
+end
+
 --- Copies a local file or tree to exactly this path in the sandbox.
 ---@async
 ---@param from string a local path
@@ -73,7 +81,7 @@ local transfer_options = { exclude = "strings", on_progress = "function" }
 function Sandbox:upload(from, to, options)
   check.argument(from, "text", "upload", "the local path")
   options = check.options(options, transfer_options, "upload")
-  return object.span(self, "upload", { path = to, from = from }, from, self:path(to), options)
+  return object.span_with(transfer, self, "upload", { path = to, from = from }, from, self:path(to), options)
 end
 
 --- Copies a file or tree of the sandbox to exactly this local path. Links that lead out of the tree are skipped and
@@ -83,5 +91,5 @@ end
 function Sandbox:download(from, to, options)
   check.argument(to, "text", "download", "the local path")
   options = check.options(options, transfer_options, "download")
-  return object.span(self, "download", { path = from, to = to }, self:path(from), to, options)
+  return object.span_with(transfer, self, "download", { path = from, to = to }, self:path(from), to, options)
 end

@@ -48,43 +48,15 @@ local function target(from, to, source, existing)
   return to
 end
 
---- A line on the terminal that is written over, ten times a second at most.
-local function progress(context)
-  local native = require "luarium.native"
-  if context.quiet or context.json or not native.tty.isatty(2) then
-    return nil, function() end
-  end
-  local shown = -1
-  return function(done, total)
-    local now = native.loop.monotonic()
-    if now - shown >= 0.1 then
-      shown = now
-      local share = total and total > 0 and (" (%d%%)"):format(math.floor(done * 100 / total)) or ""
-      native.tty.write(2, "\r" .. format.size(done) .. share .. "\27[K")
-    end
-  end, function()
-    if shown >= 0 then
-      native.tty.write(2, "\r\27[K")
-    end
-  end
-end
-
 local function copy(context, args, from_box, from, to_box, to)
   local luarium = context:api()
   local box = boxes.open(luarium, from_box or to_box)
-  local on_progress, clear = progress(context)
-  local given = { exclude = #args.exclude > 0 and args.exclude or nil, on_progress = on_progress }
-  local ok, result = pcall(function()
-    if to_box then
-      return box:upload(from, target(from, to, stat_local(from), stat_box(box, to)), given)
-    end
-    return box:download(from, target(from, to, stat_box(box, from), stat_local(to)), given)
-  end)
-  clear()
-  if not ok then
-    error(result, 0)
+  local given = { exclude = #args.exclude > 0 and args.exclude or nil }
+  context:show()
+  if to_box then
+    return box:upload(from, target(from, to, stat_local(from), stat_box(box, to)), given)
   end
-  return result
+  return box:download(from, target(from, to, stat_box(box, from), stat_local(to)), given)
 end
 
 return {

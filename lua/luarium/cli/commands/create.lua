@@ -17,6 +17,7 @@ return {
   run = function(args, context)
     context:task(function()
       local luarium = context:api()
+      context:show()
       local box = luarium.create({
         provider = args.provider, name = args.name, image = args.image, env = format.map(args.env),
         labels = format.map(args.label), timeout = args.timeout, cwd = args.cwd,

@@ -60,6 +60,7 @@ return {
       if args.all and #records > 0 and not args.yes and not confirmed(#records) then
         return 1
       end
+      context:show()
       local results = luarium.map(records, function(record)
         luarium.destroy(record.id)
       end, { settle = true, concurrency = 16 })

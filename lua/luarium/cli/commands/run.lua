@@ -104,9 +104,8 @@ local function run(args, context)
     return context:api()
   end)
   local given = given_inputs(args)
-  local display
   local function show()
-    display = display or require("luarium.cli.display").open(context, script)
+    context:show(script)
   end
   context.on_api = show -- a script that makes no sandbox has nothing to show
   local close_events = args.events and require("luarium.event").to_file(args.events)
@@ -117,9 +116,6 @@ local function run(args, context)
     end
     value = run_script(script, given, args, context)
   end)
-  if display then
-    display:close()
-  end
   if close_events then
     close_events()
   end

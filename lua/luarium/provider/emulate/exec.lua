@@ -202,6 +202,28 @@ local function result_of(exit, state, out, err_out, started)
   }
 end
 
+--- Serves a live process until it has ended, and closes it.
+---@async
+---@param process table as spawn of a provider gives it
+---@param options table of exec
+---@param started number by native.loop.monotonic
+---@return table? result
+---@return luarium.Error? err
+function M.to_end(process, options, started)
+  local limit = options.max_output or OUTPUT_LIMIT
+  local out, err_out, state = M.capture(limit), M.capture(limit), { timed_out = false }
+  local ok, exit, failure = pcall(converse, process, options, state, out, err_out)
+  if not ok then
+    pcall(task.shield, GRACE, process.close, process) -- kills what still runs; may have to ask the provider
+    error(exit, 0)
+  end
+  process:close()
+  if not exit then
+    return nil, failure
+  end
+  return result_of(exit, state, out, err_out, started)
+end
+
 --- exec for a provider that has spawn: streams to callbacks, takes stdin from strings, files and iterators. Callbacks
 --- and iterators may wait: the process is not read, or not fed, meanwhile. When one raises, the process is killed and
 --- the error goes on.
@@ -222,18 +244,7 @@ function M.exec_over_spawn(self, box, command, options)
   if not process then
     return nil, err
   end
-  local limit = options.max_output or OUTPUT_LIMIT
-  local out, err_out, state = M.capture(limit), M.capture(limit), { timed_out = false }
-  local ok, exit, failure = pcall(converse, process, options, state, out, err_out)
-  if not ok then
-    pcall(task.shield, GRACE, process.close, process) -- kills what still runs; may have to ask the provider
-    error(exit, 0)
-  end
-  process:close()
-  if not exit then
-    return nil, failure
-  end
-  return result_of(exit, state, out, err_out, started)
+  return M.to_end(process, options, started)
 end
 
 return M
