@@ -143,23 +143,6 @@ describe("the display on a terminal", function()
     process:close()
   end))
 
-  it("writes only the lines again that have changed", within(function(place)
-    local process, _, read = run(place, [[
-      luarium.map({ "still", "loud" }, function(name)
-        local box <close> = luarium.create { name = name }
-        box:exec(name == "loud" and "for i in 1 2 3 4 5 6 7 8 9; do echo line $i of nine; sleep 0.15; done" or
-          "echo a line that stays; while [ ! -e ../../../../go ]; do sleep 0.02; done")
-      end)]], 70, 20)
-    read("a line that stays\n[^\n]*line 8 of nine$")
-    place:write("go", "")
-    local _, raw = read()
-    local _, stays = raw:gsub("a line that stays", "")
-    local _, changed = raw:gsub("line %d of nine", "")
-    assert.truthy(changed >= 8, raw)
-    assert.truthy(stays < changed, ("%d and %d"):format(stays, changed))
-    process:close()
-  end))
-
   it("has a bar for what a provider tells of a create", within(function(place)
     slow.write(place)
     local process, _, read = run(place, 'luarium.create { provider = "slow", name = "demo" }:destroy()', 90, 20)
@@ -221,4 +204,33 @@ describe("the display without a terminal", function()
     assert.equal(0, task.await(process:wait()).exit_code, text)
     process:close()
   end))
+end)
+
+describe("the lines at the bottom", function()
+  it("are written again only where they have changed", function()
+    local tty = require("luarium.native").tty
+    local write, size, written = tty.write, tty.size, {}
+    local shown = terminal(40, 10)
+    tty.write = function(_, bytes)
+      written[#written + 1] = bytes
+      shown.write(bytes)
+    end
+    tty.size = function()
+      return 40, 10
+    end
+    local screen = require("luarium.cli.display.screen").new(2)
+    local ok, err = pcall(function()
+      for _, lines in ipairs({ { "one", "two", "three" }, { "one", "2", "three" }, { "1", "2", "3" },
+        { "1", "2", "3" } }) do
+        screen:draw({}, lines)
+        assert.equal(table.concat(lines, "\n"), table.concat(shown.lines, "\n"))
+      end
+      screen:draw({ "above" }, { "1" })
+    end)
+    tty.write, tty.size = write, size
+    assert(ok, err)
+    assert.equal(4, #written)
+    assert.falsy(written[2]:find("one", 1, true) or written[2]:find("three", 1, true), written[2])
+    assert.equal("above\n1", table.concat(shown.lines, "\n"))
+  end)
 end)
