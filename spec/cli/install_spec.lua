@@ -50,3 +50,27 @@ describe("cmake --install", function()
     end)
   end))
 end)
+
+describe("the rockspec", function()
+  local found = os.execute("command -v luarocks >/dev/null 2>&1")
+  if not (found == true or found == 0) then
+    print("the rockspec is skipped: there is no luarocks")
+    return
+  end
+
+  it("installs a library that a stock lua5.4 can use", async(300, function()
+    program.with(function(place)
+      local result = place:run({}, { timeout = 300, argv = { "sh", "-ec", [[
+        cd "$(sed -n "s/^CMAKE_HOME_DIRECTORY:INTERNAL=//p" "$(dirname "$1")/CMakeCache.txt")"
+        luarocks --lua-version 5.4 --tree "$2/rock" make --deps-mode none luarium-*.rockspec >&2
+        eval "$(luarocks --lua-version 5.4 --tree "$2/rock" path)"
+        cd "$2"
+        lua5.4 -e 'local luarium = require "luarium"
+          local box <close> = luarium.create("local")
+          io.write(package.searchpath("luarium", package.path), " ", box:exec("printf rock").stdout)']], "sh",
+        place.program, place.dir } })
+      assert.equal(0, result.exit_code, result.stderr)
+      assert.equal(place.dir .. "/rock/share/lua/5.4/luarium/init.lua rock", result.stdout)
+    end)
+  end))
+end)

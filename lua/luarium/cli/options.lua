@@ -69,6 +69,11 @@ local converters = {
     local key, value = text:match("^([^=]+)=(.*)$")
     return key and { key, value }, "NAME=VALUE"
   end,
+  key = function(text)
+    local char = text:lower():match("^ctrl%-([%l%[%]\\^_@])$")
+    return char and string.char(char:upper():byte() % 32) or text == "none" and "" or nil,
+      "ctrl-LETTER, one of ctrl-@ ctrl-[ ctrl-\\ ctrl-] ctrl-^ ctrl-_, or none"
+  end,
   env = function(text)
     local key, value = text:match("^([^=]+)=(.*)$")
     if not key and text:match("^[%a_][%w_]*$") then

@@ -24,7 +24,7 @@ function M.require(command, hint)
 end
 
 --- Keys go to the process until the detach key, or until one of both ends.
-local function pass_keys(process, input, detached)
+local function pass_keys(process, input, key, detached)
   while true do
     local bytes, err = await(input:read())
     if err then
@@ -32,7 +32,7 @@ local function pass_keys(process, input, detached)
     elseif not bytes then
       return process:close_stdin()
     end
-    local at = bytes:find(DETACH, 1, true)
+    local at = key ~= "" and bytes:find(key, 1, true)
     if at ~= 1 then
       process:write(at and bytes:sub(1, at - 1) or bytes)
     end
@@ -81,10 +81,10 @@ local function show_output(process)
   end
 end
 
-local function talk(process, input)
+local function talk(process, input, key)
   return task.scope(function(scope)
     local left = false
-    scope:spawn(until_ended, pass_keys, process, input, function()
+    scope:spawn(until_ended, pass_keys, process, input, key, function()
       left = true
       process:close() -- the reader below sees its end
     end)
@@ -104,8 +104,9 @@ end
 ---@param box luarium.Sandbox
 ---@param command string|string[]
 ---@param given table options of spawn: cwd, env, user, timeout
+---@param key string? the byte of the key that leaves, "" for none
 ---@return luarium.ExecResult? result nil when the user left
-function M.run(context, box, command, given)
+function M.run(context, box, command, given, key)
   local cols, rows = tty.size(1)
   given.pty, given.cols, given.rows = true, cols or 80, rows or 24
   given.env = given.env or {}
@@ -124,7 +125,7 @@ function M.run(context, box, command, given)
     saved:restore()
   end
   context.close_display = restore
-  local ok, result = pcall(talk, process, input)
+  local ok, result = pcall(talk, process, input, key or DETACH)
   restore()
   input:close()
   process:close()

@@ -45,7 +45,7 @@ end
 
 local function on_our_terminal(context, box, command, args)
   local result = require("luarium.cli.terminal").run(context, box, command,
-    { env = format.map(args.env), timeout = args.timeout, cwd = args.cwd, user = args.user })
+    { env = format.map(args.env), timeout = args.timeout, cwd = args.cwd, user = args.user }, args.detach_key)
   return result and exit_code(result) or 0
 end
 
@@ -67,6 +67,7 @@ return {
     { "--timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
     { "-w --cwd", value = "DIR", about = "where it runs; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
+    { "--detach-key", value = "KEY", type = "key", about = "with -it: the key that leaves, else ctrl-]; or none" },
   },
   run = function(args, context)
     if #args.rest == 0 then

@@ -7,9 +7,9 @@ local LOGIN = "exec \"$(command -v bash || command -v sh)\" -i"
 
 return {
   summary = "open a terminal in a sandbox",
-  about = "Keys, colours, sizes and the exit code are those of the shell in the sandbox. Ctrl-] leaves: the shell and\n"
-    .. "what it runs in the foreground are ended, the sandbox stays. Start what must outlive the terminal with\n"
-    .. "`nohup ... &`. However Luarium ends, the terminal is put back as it was.",
+  about = "Keys, colours, sizes and the exit code are those of the shell in the sandbox. Ctrl-] or the --detach-key\n"
+    .. "leaves: the shell and what it runs in the foreground are ended, the sandbox stays. Start what must outlive\n"
+    .. "the terminal with `nohup ... &`. However Luarium ends, the terminal is put back as it was.",
   example = "luarium shell demo\nluarium shell demo -- htop",
   passthrough = "[COMMAND ...]",
   failed_code = 125,
@@ -17,6 +17,7 @@ return {
   options = {
     { "-w --cwd", value = "DIR", about = "where it starts; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
+    { "--detach-key", value = "KEY", type = "key", about = "the key that leaves, else ctrl-]; or none" },
   },
   run = function(args, context)
     local terminal = require "luarium.cli.terminal"
@@ -24,7 +25,8 @@ return {
     return context:task(function()
       local box = boxes.open(context:api(), args.box)
       local command = #args.rest == 0 and LOGIN or #args.rest == 1 and args.rest[1] or args.rest
-      local result = terminal.run(context, box, command, { cwd = args.cwd, user = args.user })
+      local result = terminal.run(context, box, command, { cwd = args.cwd, user = args.user },
+        args.detach_key)
       if not result then
         context:note("luarium: left %s, which goes on; `luarium shell %s` comes back", box.name or box.id, args.box)
         return 0
