@@ -40,6 +40,31 @@ describe("a host", function()
     assert.equal("late", order[3])
   end)
 
+  it("is told when a debug hook steps or waits while a step is at work", function()
+    local poll, faults = require("luarium.native").loop.poll, {}
+    debug.sethook(function()
+      if debug.getinfo(2, "f").func == poll then
+        debug.sethook()
+        for _, call in ipairs({ function()
+          task.step(0)
+        end, function()
+          task.sleep(0.001)
+        end }) do
+          local _, err = pcall(call)
+          faults[#faults + 1] = err and err.kind .. ": " .. err.message
+        end
+      end
+    end, "c")
+    task.step(0)
+    debug.sethook()
+    assert.equal(2, #faults)
+    for _, fault in ipairs(faults) do
+      assert.truthy(fault:find("^invalid: the loop was asked to go on while it is at work"), fault)
+    end
+    task.step(0) -- and goes on
+    task.sleep(0.001)
+  end)
+
   it("may start one from a coroutine of its own, and block in one", function()
     local log = {}
     local co = coroutine.wrap(function()

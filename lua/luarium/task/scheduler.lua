@@ -331,7 +331,7 @@ end
 ---@param finish_at number? on the monotonic clock: when tasks should stop getting their turns
 ---@return integer n completed operations
 ---@return string state "done", "timeout", "woken" or "idle"
-function turn(timeout_ms, done, finish_at)
+local function one_turn(timeout_ms, done, finish_at)
   run_ready(finish_at)
   if tail >= head or done and done() then
     timeout_ms = 0
@@ -348,6 +348,25 @@ function turn(timeout_ms, done, finish_at)
     end
   end
   return n, state
+end
+
+local turning = false
+
+local function end_turn(ok, n, state)
+  turning = false
+  if not ok then
+    error(n, 0)
+  end
+  return n, state
+end
+
+function turn(...)
+  if turning then -- neither a task nor a callback of ours, or it would have been noticed before
+    errors.raise("invalid", "the loop was asked to go on while it is at work, as by a debug hook or a signal handler: "
+      .. "let that set a variable, and look at it in the host's own loop")
+  end
+  turning = true
+  return end_turn(pcall(one_turn, ...))
 end
 
 ---@class luarium.SpawnOptions
