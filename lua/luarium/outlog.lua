@@ -163,6 +163,7 @@ end
 
 ---@class luarium.OutlogReader
 ---@field current boolean the file is the one that grows
+---@field first string? the file's first line, which tells it from others
 local Reader = {}
 Reader.__index = Reader
 
@@ -170,8 +171,35 @@ Reader.__index = Reader
 ---@param id string
 ---@return luarium.OutlogReader
 function M.reader(id)
-  local older = io.open(M.path(id) .. ".1", "rb")
-  return setmetatable({ path = M.path(id), file = older, current = not older }, Reader)
+  local self = setmetatable({ path = M.path(id), current = false }, Reader)
+  if not self:open() then
+    self.current = true
+  end
+  return self
+end
+
+local function first_line(path)
+  local file = io.open(path, "rb")
+  local line = file and file:read("*L")
+  return line, file
+end
+
+--- Opens the file that is to be read now, when it is there.
+function Reader:open()
+  self.first, self.file = first_line(self.current and self.path or self.path .. ".1")
+  if self.file then
+    self.file:seek("set", 0)
+  end
+  return self.file
+end
+
+--- Whether the file that was read is the one before the current one. If not, another was between them.
+local function is_last_but_one(self)
+  local line, file = first_line(self.path .. ".1")
+  if file then
+    file:close()
+  end
+  return not file or line == self.first
 end
 
 local function is_record(value)
@@ -222,9 +250,8 @@ end
 ---@return luarium.OutlogRecord?
 function Reader:next()
   while true do
-    self.file = self.file or io.open(self.path, "rb")
     local record, damaged
-    if self.file then
+    if self.file or self:open() then
       record, damaged = next_record(self.file)
     end
     if record then
@@ -239,7 +266,9 @@ end
 function Reader:move_on()
   if not self.current then
     self.current = true
-  elseif not was_replaced(self) then
+  elseif was_replaced(self) then
+    self.current = is_last_but_one(self)
+  else
     return false
   end
   self.file:close()
