@@ -380,6 +380,12 @@ local connection_mt = { __index = Connection, __name = "luarium.http.Connection"
 ---@return string? bytes nil when the other side has closed
 ---@return luarium.Error? err
 function Connection:read(max)
+  local ahead = self.ahead
+  if ahead then -- came with the head of the answer to an upgrade
+    max = max or 65536
+    self.ahead = #ahead > max and ahead:sub(max + 1) or nil
+    return #ahead > max and ahead:sub(1, max) or ahead
+  end
   return await(self.native:read(max))
 end
 
@@ -392,7 +398,7 @@ function Connection:write(bytes)
   return await(self.native:write(bytes))
 end
 
---- Closes our direction only; `unsupported` over TLS.
+--- Closes our direction only; over TLS by its own message for that.
 ---@return boolean? ok
 ---@return luarium.Error? err
 function Connection:finish_write()
@@ -421,6 +427,50 @@ function M.connect(options)
     return nil, err
   end
   return setmetatable({ native = handle }, connection_mt)
+end
+
+---@class luarium.http.Upgraded: luarium.http.Connection
+---@field status integer 101
+---@field headers table<string, string>
+---@field headers_list string[][]
+
+--- Sends a request that asks for another protocol on its connection (RFC 9110, 7.8) and, when the server agrees, hands
+--- over the bytes that follow its head, in both directions.
+---@async
+---@param protocol string for the header Upgrade: "websocket", "tcp"
+---@param options luarium.http.Options a body as text or json; timeout: until the answer is there (default 60, 0 none)
+---@return luarium.http.Upgraded? connection close it
+---@return luarium.Error? err
+---@return {status: integer, headers: table<string, string>, headers_list: string[][], body: string}? refusal the
+---  server's answer when it is none of 101; there is no err then
+function M.upgrade(protocol, options)
+  check.argument(protocol, "text", "http.upgrade", "the protocol")
+  check.options(options, template, "http.upgrade")
+  local built, build_err = build(options)
+  if not built then
+    return nil, build_err
+  end
+  local headers, body, method = built.headers, built.body, options.method or built.body and "POST" or "GET"
+  built.headers, built.body, built.method, built.secret_headers = nil, nil, nil, nil
+  local seconds = options.timeout or M.default_timeout
+  built.timeout = seconds
+  local handle, err = await(http.connect(built))
+  if not handle then
+    return nil, err
+  end
+  local ok, head
+  ok, head, err = pcall(require("luarium.http.upgrade").ask, handle,
+    { url = built.url, method = method, headers = headers, body = body, max_header = options.max_header }, protocol,
+    seconds)
+  if ok and head and head.ahead then
+    return setmetatable({ native = handle, status = head.status, headers = head.headers,
+      headers_list = head.headers_list, ahead = head.ahead ~= "" and head.ahead or nil }, connection_mt)
+  end
+  handle:close()
+  if not ok then
+    error(head, 0)
+  end
+  return nil, err, head
 end
 
 return M

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ struct lum_raw {
   struct lum_httpc *client;
   unsigned refs;
   bool open, closed, handed_out;
+  bool closing_tls; /* our close_notify is not all sent yet */
   uv_poll_t poll;
   int fd;
   struct raw_op *connect, *read, *write;
@@ -192,10 +194,27 @@ static void try_write(struct lum_raw *raw) {
   settle(&raw->write, NULL);
 }
 
+static SSL *tls_of(const struct lum_raw *raw) {
+  const struct curl_tlssessioninfo *info = NULL;
+  CURLcode code = curl_easy_getinfo(lum_http_easy(raw->plan), CURLINFO_TLS_SSL_PTR, &info);
+  bool usable = code == CURLE_OK && info && info->backend == CURLSSLBACKEND_OPENSSL;
+  return usable ? info->internals : NULL;
+}
+
+/* Sends our close_notify, which is TLS's half-close: the other side may go on sending. Zero: it is
+ * sent, theirs has not come. */
+static void try_close_tls(struct lum_raw *raw) {
+  SSL *tls = tls_of(raw);
+  int rc = tls ? SSL_shutdown(tls) : 0;
+  raw->closing_tls = rc < 0 && SSL_get_error(tls, rc) == SSL_ERROR_WANT_WRITE;
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events) {
   struct lum_raw *raw = poll->data;
   (void)events; /* TLS may have to write in order to read, so both are tried */
   (void)status; /* an error shows when they are */
+  if (raw->closing_tls)
+    try_close_tls(raw);
   if (raw->read)
     try_read(raw);
   if (raw->write)
@@ -206,7 +225,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 static void watch(struct lum_raw *raw) {
   if (!raw->open)
     return;
-  int events = (raw->read ? UV_READABLE : 0) | (raw->write ? UV_WRITABLE : 0);
+  int events = (raw->read ? UV_READABLE : 0) | (raw->write || raw->closing_tls ? UV_WRITABLE : 0);
   if (events)
     uv_poll_start(&raw->poll, events, on_poll);
   else
@@ -362,9 +381,14 @@ void lum_raw_drop_taken(struct lum_op *op) {
 bool lum_raw_finish_write(struct lum_raw *raw, struct lum_err *err) {
   if (!may_wait(raw, raw->write, err))
     return false;
-  if (raw->plan->url.tls)
-    return lum_http_refuse(raw->plan, err, LUM_UNSUPPORTED,
-                           "one direction of a TLS connection cannot be closed");
+  if (raw->plan->url.tls) {
+    if (!tls_of(raw))
+      return lum_http_refuse(raw->plan, err, LUM_UNSUPPORTED,
+                             "libcurl was built without OpenSSL: one direction cannot be closed");
+    try_close_tls(raw);
+    watch(raw);
+    return true;
+  }
   if (shutdown(raw->fd, SHUT_WR) != 0)
     return lum_err_sys(err, errno, "%.32s %s: half-close", raw->plan->method, raw->plan->url.label);
   return true;

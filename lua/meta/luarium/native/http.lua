@@ -120,9 +120,9 @@ function Raw:read(max) end
 ---@return luarium.Error? err
 function Raw:write(bytes) end
 
---- Closes our direction.
+--- Closes our direction, over TLS by its close_notify; the other one stays open.
 ---@return boolean? ok
----@return luarium.Error? err `unsupported` over TLS
+---@return luarium.Error? err
 function Raw:finish_write() end
 
 --- Idempotent; also __gc and __close.
