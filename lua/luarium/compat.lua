@@ -10,6 +10,9 @@ end
 --- Whether a coroutine can be closed from outside (Lua 5.4 only).
 M.close_coroutine = coroutine.close
 
+--- Whether the running function may wait; one that a collector calls may not.
+M.may_yield = coroutine.isyieldable
+
 M.is_luajit = rawget(_G, "jit") ~= nil
 
 --- math.type exists only in 5.4; JSON and option checks only ask whether a number is whole.

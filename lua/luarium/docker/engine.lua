@@ -1,0 +1,331 @@
+--- A Docker or Podman engine: where it listens, the version of its interface, requests, errors by what they mean.
+local client = require "luarium.provider.client"
+local errors = require "luarium.error"
+local http = require "luarium.http"
+local log = require "luarium.log"
+local native = require "luarium.native"
+local secret = require "luarium.secret"
+local task = require "luarium.task"
+
+local M = {}
+
+local OURS = { 1, 41 } -- the newest interface that this was written for: Docker 20.10
+local OLDEST = { 1, 25 } -- the first with exec's Env
+local REQUEST_TIMEOUT = 60
+local SOCKET = "/var/run/docker.sock"
+
+---@class luarium.docker.Engine
+---@field name string for messages, such as "unix:///var/run/docker.sock"
+---@field is_local boolean it runs on this machine
+---@field host string where published ports are found
+---@field podman boolean? known after the first request
+local Engine = {}
+Engine.__index = Engine
+
+-- ---- where ----
+
+local function home()
+  return os.getenv("HOME") or "/root"
+end
+
+local function tls_files(config)
+  local folder = config.cert_path or home() .. "/.docker"
+  local files = { ca_file = folder .. "/ca.pem", cert = folder .. "/cert.pem", key = folder .. "/key.pem" }
+  for key, path in pairs(files) do
+    if not native.fs.exists(path) then
+      files[key] = nil
+    end
+  end
+  return files
+end
+
+local function tcp(name, scheme, rest, config)
+  local host, port = rest:match("^(%b[]):?(%d*)/*$")
+  if not host then
+    host, port = rest:match("^([^/:]+):?(%d*)/*$")
+  end
+  if not host then
+    return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected %s://HOST:PORT"):format(name,
+      scheme))
+  end
+  local tls = scheme == "https" or scheme == "tcp" and (config.tls_verify or config.cert_path ~= nil)
+  local options = { version = "1.1" }
+  if tls then
+    for key, value in pairs(tls_files(config)) do
+      options[key] = value
+    end
+    if config.tls_verify == false then
+      options.verify = false
+    end
+  end
+  options.allow_plain = config.allow_plain
+  port = port ~= "" and port or tls and "2376" or "2375"
+  local loopback = host == "localhost" or host == "[::1]" or host:find("^127%.") ~= nil
+  return { base = ("%s://%s:%s"):format(tls and "https" or "http", host, port), http = options, host = host,
+    is_local = loopback }
+end
+
+--- What a host of the configuration or of DOCKER_HOST means.
+local function address(config)
+  local name = config.host or "unix://" .. SOCKET
+  local scheme, rest = name:match("^(%a+)://(.+)$")
+  if scheme == "unix" or name:sub(1, 1) == "/" then
+    local path = scheme and rest or name
+    return { base = "http://docker", http = { unix_socket = path, version = "1.1" }, host = "127.0.0.1",
+      is_local = true }
+  elseif scheme == "tcp" or scheme == "http" or scheme == "https" then
+    return tcp(name, scheme, rest, config)
+  elseif scheme == "ssh" then
+    return nil, errors.new("unsupported", ("docker: %s: an engine over ssh is not reached directly: forward its socket "
+      .. "(ssh -L /tmp/docker.sock:%s HOST) and set host = \"unix:///tmp/docker.sock\""):format(name, SOCKET))
+  end
+  return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected unix:///path, tcp://HOST:PORT or "
+    .. "https://HOST:PORT"):format(name))
+end
+
+--- The engine of a configuration; nothing is sent yet.
+---@param config table of the provider
+---@return luarium.docker.Engine? engine
+---@return luarium.Error? err
+function M.open(config)
+  local where, err = address(config)
+  if not where then
+    return nil, err
+  end
+  local self = setmetatable({
+    name = config.host or "unix://" .. SOCKET, is_local = where.is_local, host = where.host, base = where.base,
+    http = where.http,
+  }, Engine)
+  local options = { timeout = REQUEST_TIMEOUT }
+  for key, value in pairs(where.http) do
+    options[key] = value
+  end
+  self.client = client.new({ base_url = where.base, provider = "docker", http = options,
+    status = { [500] = "unavailable" }, retry = { max = 5, initial = 0.2, cap = 3 } })
+  return self
+end
+
+-- ---- errors ----
+
+--- What the engine's words mean where its status does not say: most of it comes as 500.
+local MEANINGS = {
+  { "no space left on device", "io", "ENOSPC" },
+  { "unauthorized", "auth" }, { "no basic auth credentials", "auth" }, { "authentication required", "auth" },
+  { "pull access denied", "auth" }, { "incorrect username or password", "auth" }, { "access denied", "auth" },
+  { "toomanyrequests", "rate_limited" },
+  { "port is already allocated", "conflict" }, { "address already in use", "conflict" },
+  { "pids limit", "quota" }, { "resource temporarily unavailable", "quota", "EAGAIN" },
+  { "cannot allocate memory", "quota", "ENOMEM" },
+  { "unknown or invalid runtime name", "invalid" }, { "unknown runtime specified", "invalid" },
+  { "executable file not found", "invalid" }, { "could not select device driver", "unsupported" },
+  { "storage%-opt is supported only", "unsupported" }, { "is marked read%-only", "unsupported" },
+  { "manifest unknown", "not_found" }, { "not found", "not_found" }, { "no such image", "not_found" },
+  { "no such host", "unavailable" }, { "connection refused", "unavailable" }, { "i/o timeout", "timeout" },
+  { "tls handshake timeout", "timeout" }, { "context deadline exceeded", "timeout" },
+}
+
+--- The kind that a text of the engine stands for.
+---@param text string
+---@return string? kind
+---@return string? name
+function M.meaning(text)
+  local lower = text:lower()
+  for _, row in ipairs(MEANINGS) do
+    if lower:find(row[1]) then
+      return row[2], row[3]
+    end
+  end
+end
+
+local NO_CONNECTION = { CURLE_COULDNT_CONNECT = true, CURLE_COULDNT_RESOLVE_HOST = true }
+
+local function refine(self, err)
+  if not errors.is(err) then
+    return err
+  elseif NO_CONNECTION[err.name] then
+    local text = "cannot connect to the engine at %s: is it running, and may you use it? (%s)"
+    return err:wrap("docker", { message = text:format(self.name, err.message) })
+  elseif err.status and err.status >= 500 then
+    local kind, name = M.meaning(err.message)
+    return err:wrap("docker", { kind = kind or err.kind, name = name or err.name, retryable = kind == nil })
+  end
+  return err
+end
+
+--- An error in the words of the engine, which may contain anything.
+---@param what string
+---@param words string
+---@param default string kind when the words say nothing
+---@return luarium.Error
+function M.error(what, words, default)
+  local kind, name = M.meaning(words)
+  return errors.new(kind or default, what .. ": " .. log.neutral(words):gsub("%s+$", ""):sub(1, 400), { name = name })
+end
+
+--- Whether the request may have reached the engine although no answer came.
+---@param err luarium.Error
+---@return boolean
+function M.is_lost(err)
+  return errors.is(err) and err.status == nil and not NO_CONNECTION[err.name] and err.kind ~= "invalid"
+    and err.kind ~= "cancelled"
+end
+
+-- ---- version ----
+
+local function parse_version(text)
+  local major, minor = tostring(text):match("^(%d+)%.(%d+)$")
+  return major and { tonumber(major), tonumber(minor) }
+end
+
+local function older(a, b)
+  return a[1] < b[1] or a[1] == b[1] and a[2] < b[2]
+end
+
+--- Asks once which interface the engine speaks, and agrees on the newest that both know.
+local function negotiate(self)
+  if self.prefix then
+    return true
+  end
+  local answer, err = self.client:request({ method = "GET", path = "/_ping", raw = true, timeout = 10 })
+  if not answer then
+    return nil, refine(self, err)
+  end
+  local theirs = parse_version(answer.headers["api-version"])
+  if not theirs then
+    return nil, errors.new("protocol", ("docker: what listens at %s is no Docker engine"):format(self.name))
+  elseif older(theirs, OLDEST) then
+    return nil, errors.new("unsupported", ("docker: the engine at %s speaks version %d.%d, which is too old: at least "
+      .. "%d.%d is needed (Docker 1.13)"):format(self.name, theirs[1], theirs[2], OLDEST[1], OLDEST[2]))
+  end
+  local agreed = older(theirs, OURS) and theirs or OURS
+  self.podman = answer.headers["libpod-api-version"] ~= nil
+  self.version = agreed
+  self.prefix = ("/v%d.%d"):format(agreed[1], agreed[2])
+  return true
+end
+Engine.negotiate = negotiate
+
+--- Whether the agreed version is at least this one.
+---@param major integer
+---@param minor integer
+---@return boolean
+function Engine:speaks(major, minor)
+  return self.version ~= nil and not older(self.version, { major, minor })
+end
+
+-- ---- requests ----
+
+--- Sends a request and gives the decoded answer.
+---@async
+---@param method string
+---@param path string without the version
+---@param options {query: table?, json: any, timeout: number?, safe: boolean?, headers: table?, raw: boolean?}?
+---@return any body `true` when there is none
+---@return luarium.Error? err
+function Engine:request(method, path, options)
+  local ok, err = negotiate(self)
+  if not ok then
+    return nil, err
+  end
+  local request = { method = method, path = self.prefix .. path }
+  for key, value in pairs(options or {}) do
+    request[key] = value
+  end
+  local answer
+  answer, err = self.client:request(request)
+  if not answer then
+    return nil, refine(self, err)
+  end
+  return answer.body == nil and true or answer.body
+end
+
+local function http_options(self, method, path, options)
+  local result = {}
+  for key, value in pairs(self.http) do
+    result[key] = value
+  end
+  for key, value in pairs(options or {}) do
+    result[key] = value
+  end
+  result.method, result.url = method, self.base .. self.prefix .. path
+  return result
+end
+
+--- The error for an answer with a status of at least 400 and a body.
+local function answer_error(self, method, path, status, body)
+  local words = body:match('"message"%s*:%s*"(.-[^\\])"') or body
+  local kinds = { [400] = "invalid", [401] = "auth", [403] = "auth", [404] = "not_found", [409] = "conflict" }
+  local err = errors.new(kinds[status] or "unavailable", ("%s %s: the engine answered %d: %s"):format(method, path,
+    status, log.neutral(words):gsub("%s+$", ""):sub(1, 300)), { status = status, provider = "docker" })
+  return refine(self, err)
+end
+
+--- Opens a request whose answer, or body, is a stream. A status of at least 400 is an error, its body read.
+---@async
+---@param options table for luarium.http.open
+---@return luarium.http.Stream? stream close it
+---@return luarium.Error? err
+function Engine:open(method, path, options)
+  local ok, err = negotiate(self)
+  if not ok then
+    return nil, err
+  end
+  local stream
+  stream, err = http.open(http_options(self, method, path, options))
+  if not stream then
+    return nil, refine(self, err)
+  elseif stream.status and stream.status >= 400 then
+    return nil, self:refusal(stream, method, path)
+  end
+  return stream
+end
+
+--- The error that a stream's answer is; closes the stream.
+---@async
+---@return luarium.Error
+function Engine:refusal(stream, method, path)
+  local body = ""
+  while #body < 65536 do
+    local bytes = stream:read()
+    if not bytes then
+      break
+    end
+    body = body .. bytes
+  end
+  local status = stream.status
+  stream:close()
+  return answer_error(self, method, path, status, body)
+end
+
+--- Sends a request that takes over its connection.
+---@async
+---@param path string
+---@param value table sent as JSON
+---@param seconds number until the engine agrees
+---@return luarium.http.Upgraded? connection
+---@return luarium.Error? err
+function Engine:hijack(path, value, seconds)
+  local ok, err = negotiate(self)
+  if not ok then
+    return nil, err
+  end
+  local connection, answer
+  connection, err, answer = http.upgrade("tcp", http_options(self, "POST", path, { json = value, timeout = seconds }))
+  if not connection then
+    return nil, answer and answer_error(self, "POST", path, answer.status, answer.body) or refine(self, err)
+  end
+  return connection
+end
+
+--- A header whose value is kept out of everything that is shown.
+---@param value string
+---@return luarium.Secret
+function M.hidden(value)
+  return secret.new(value, "registry credentials")
+end
+
+--- Looks again and again; see luarium.provider.client.
+M.poll = client.poll
+M.sleep = task.sleep
+
+return M

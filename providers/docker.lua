@@ -1,0 +1,76 @@
+--- Containers on a local or remote Docker engine, or on Podman's interface that is compatible with it. Nothing but the
+--- engine's socket is needed. luarium.docker has the parts; here they are held against the contract.
+local auth = require "luarium.docker.auth"
+local container = require "luarium.docker.container"
+local errors = require "luarium.error"
+local native = require "luarium.native"
+local process = require "luarium.docker.process"
+local provider = require "luarium.provider"
+
+--- Environment of a command: our two cookies, by which everything that it starts is found again.
+local function environment(box, options)
+  local cookie = native.crypto.ulid():lower()
+  local env = { LUARIUM_SANDBOX = box.id, LUARIUM_EXEC = cookie }
+  for name, value in pairs(options.env or {}) do
+    env[name] = value
+  end
+  return env, "LUARIUM_EXEC=" .. cookie
+end
+
+local function spawn(self, box, command, options)
+  local engine, err = container.engine(self)
+  if not engine then
+    return nil, err
+  end
+  local env, cookie = environment(box, options)
+  local started
+  started, err = process.spawn({
+    engine = engine, provider = self.name, container = box.external_id, argv = command.argv,
+    cwd = options.cwd or box.cwd, env = env, cookie = cookie, user = options.user, merge = options.merge,
+    pty = options.pty, cols = options.cols, rows = options.rows, timeout = options.timeout,
+    pids_limit = box.data and box.data.pids,
+  })
+  if started then
+    return started
+  elseif errors.is(err) and (err.status == 404 or err.status == 409 or err.status == 500
+    or err.kind == "sandbox_gone") then
+    return nil, container.explain(self, engine, box.external_id) or err
+  end
+  return nil, err
+end
+
+return provider.define {
+  name = "docker",
+  summary = "containers of a Docker or Podman engine, here or elsewhere",
+  docs = "docs/docker.md",
+  config = {
+    host = { env = "DOCKER_HOST", about = "unix:///path, tcp://HOST:PORT or https://HOST:PORT; default: "
+      .. "unix:///var/run/docker.sock" },
+    tls_verify = { type = "boolean", env = "DOCKER_TLS_VERIFY", about = "tcp:// means TLS; false: any certificate" },
+    cert_path = { env = "DOCKER_CERT_PATH", about = "folder with ca.pem, cert.pem and key.pem" },
+    allow_plain = { type = "boolean", about = "tcp:// without TLS to another machine" },
+    image = { default = "debian:12", about = "for sandboxes that name none" },
+    cwd = { about = "working directory; default /work" },
+    registries = { type = "table", about = "host = { username = , password = } or { token = }" },
+  },
+  accepts = { "image", "cwd", "cpu", "memory", "disk", "network", "user", "command", "ports", "volumes" },
+  unsupported = { archive = "use stop, or snapshot", recover = "create another one" },
+  folds_signals = true,
+  setup = function(self)
+    auth.check(self.config.registries)
+  end,
+
+  create = container.create,
+  get = container.get,
+  list = container.list,
+  find_by_label = container.find_by_label,
+  destroy = container.destroy,
+  start = container.start,
+  stop = container.stop,
+  pause = container.pause,
+  resume = container.resume,
+  extend = container.extend,
+  url = container.url,
+  spawn = spawn,
+  pty = true,
+}
