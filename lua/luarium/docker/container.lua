@@ -13,6 +13,7 @@ local task = require "luarium.task"
 local M = {}
 
 local CREATE_TIMEOUT = 120
+local ABANDONED = 60 -- seconds that a create which was cancelled waits for the engine
 local READY = 60 -- seconds until a container must be healthy when nobody says otherwise
 local STOPPED = "-stopped" -- behind the name of a container that was stopped on purpose
 
@@ -58,20 +59,56 @@ end
 
 -- ---- making ----
 
+--- The container of this sandbox that an earlier request has made, or is still making.
+local function adopt(engine, spec, refusal)
+  local facts, err = engines.poll({ what = "create: the container of another request", timeout = 20, every = 0.1 },
+    function()
+      local facts, err = M.inspect(engine, spec.id)
+      return facts, err and err.kind ~= "sandbox_gone" and err or nil
+    end)
+  if facts and ((facts.Config or {}).Labels or {})["luarium.id"] == spec.id then
+    return facts.Id
+  end
+  return nil, err or refusal
+end
+
 --- Makes it, once: when an answer is lost, the name tells what became of the first request.
-local function make(engine, spec, body, query)
+local function make_once(engine, spec, body, query)
   local made, err = engine:request("POST", "/containers/create?" .. http.encode_query(query), {
     json = body, safe = true, timeout = CREATE_TIMEOUT,
   })
   if made then
     return made.Id
-  elseif err.status == 409 then
-    local facts = M.inspect(engine, spec.id)
-    if facts and facts.Config and facts.Config.Labels and facts.Config.Labels["luarium.id"] == spec.id then
-      return facts.Id
-    end
+  elseif err.status == 409 and err.message:find("in use", 1, true) then
+    return adopt(engine, spec, err)
   end
   return nil, err
+end
+
+--- The engine finishes a create whose client went away. So a request is seen through to its end, and what it made is
+--- taken away when nobody wants it any more.
+local function make(engine, spec, body, query)
+  local state = { done = task.event("a container") }
+  task.spawn_detached("create " .. spec.id, function()
+    local ok, id, err = pcall(make_once, engine, spec, body, query)
+    state.id, state.error = ok and id, not ok and errors.from(id) or err
+    if state.id and state.left then
+      pcall(M.remove, engine, state.id)
+    end
+    state.done:set()
+  end)
+  local ok, why = pcall(state.done.wait, state.done)
+  if ok then
+    return state.id or nil, state.error
+  end
+  local ended = pcall(task.shield, ABANDONED, function()
+    state.done:wait()
+    if state.id then
+      M.remove(engine, state.id)
+    end
+  end)
+  state.left = not ended
+  error(why, 0)
 end
 
 local function lacks_image(err)
@@ -178,6 +215,15 @@ local function own_folder(engine, id, facts, cwd)
   return true
 end
 
+local function bring_up(engine, id, options, cwd)
+  local facts, err = start(engine, id, options)
+  if facts and cwd then
+    local ok, fault = own_folder(engine, id, facts, cwd)
+    return ok and facts or nil, fault
+  end
+  return facts, err
+end
+
 --- Removes what a create that failed has made.
 local function undo(engine, id)
   pcall(task.shield, 30, M.remove, engine, id)
@@ -214,13 +260,12 @@ function M.create(self, spec)
     return nil, err
   end
   local facts
-  facts, err = start(engine, id, options)
-  if facts and not given_cwd then
-    ok, err = own_folder(engine, id, facts, cwd)
-    facts = ok and facts
-  end
-  if not facts then
+  ok, facts, err = pcall(bring_up, engine, id, options, not given_cwd and cwd)
+  if not ok or not facts then
     undo(engine, id)
+    if not ok then
+      error(facts, 0)
+    end
     return nil, err
   end
   return { external_id = facts.Id or id, status = "running", cwd = cwd, expires_at = spec.expires_at,

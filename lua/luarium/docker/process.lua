@@ -14,7 +14,9 @@ local wrap = require "luarium.docker.wrap"
 local M = {}
 
 local READ = 262144 -- bytes of one look at the connection
-local AHEAD = 1048576 -- bytes that may lie unread
+local AHEAD = 1048576 -- bytes that may lie unread before the command is made to wait
+local AHEAD_OF_THE_END = 67108864 -- and when it is being killed: more is dropped
+local LOOK_WHILE_FULL = 0.5 -- seconds between two looks whether a command that has to wait is still there
 local START = 60 -- seconds that the engine may take to begin a command
 local GRACE = 0.1 -- seconds that streams may stay open after the command has ended
 local CLEANUP = 30 -- seconds for ending what is left
@@ -46,7 +48,7 @@ end
 -- ---- reading the connection ----
 
 local function push(self, stream, bytes)
-  if bytes == "" then
+  if bytes == "" or self.closed or self.queued > AHEAD_OF_THE_END then
     return
   end
   local last = self.queue[self.last]
@@ -119,6 +121,25 @@ local function linger(self)
   self.held_open = not ok
 end
 
+--- Waits until a reader has taken some. Docker lets all other commands in the container wait when one ends while its
+--- client does not read (moby issue 53614): one that is over is read to its end, whatever the reader does.
+local function wait_for_room(self)
+  local function has_room()
+    return self.queued < AHEAD or self.killed
+  end
+  while not has_room() do
+    local in_time = pcall(task.timeout, LOOK_WHILE_FULL, wait_until, self, has_room)
+    if task.cancel_reason() then
+      error(task.cancel_reason(), 0)
+    elseif not in_time then
+      local facts = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10 })
+      if not facts or not facts.Running then
+        return
+      end
+    end
+  end
+end
+
 local function pump(self)
   while true do
     local bytes, err = self.connection:read(READ)
@@ -136,9 +157,7 @@ local function pump(self)
       break
     end
     notify(self)
-    wait_until(self, function()
-      return self.queued < AHEAD
-    end)
+    wait_for_room(self)
   end
 end
 
@@ -302,35 +321,59 @@ function Process:read(max)
   return bytes, item.stream
 end
 
+local function no_reader()
+  return nil, errors.new("io", "process.write: nobody reads any more", { name = "EPIPE" })
+end
+
+--- Ends our direction, when nothing is on the way any more.
+local function end_input(self)
+  if self.input_ended and not self.writing and not self.at_end then
+    return self.connection:finish_write()
+  end
+  return true
+end
+
+--- Bytes on their way to it are not stopped when their writer is: a torn write would end the connection.
+local function send(self, bytes)
+  self.writing = true
+  task.spawn_background("input of an exec", function()
+    local ok, sent, err = pcall(self.connection.write, self.connection, bytes)
+    self.writing, self.write_error = false, not (ok and sent) and (ok and err or sent) or nil
+    end_input(self)
+    notify(self)
+  end)
+end
+
 ---@async
 ---@param bytes string
 ---@return boolean? ok
 ---@return luarium.Error? err io with name EPIPE when it has ended
 function Process:write(bytes)
-  if not (self.at_end or self.input_ended or both_marked(self)) then
-    local ok, err = self.connection:write(bytes)
-    if ok then
-      return true
-    elseif not (self.at_end or err.name == "CURLE_SEND_ERROR") then
-      return nil, err
-    end
+  local function idle()
+    return not self.writing
   end
-  return nil, errors.new("io", "process.write: nobody reads any more", { name = "EPIPE" })
+  wait_until(self, idle)
+  if self.at_end or self.input_ended or self.write_error or both_marked(self) then
+    return no_reader()
+  end
+  send(self, bytes)
+  wait_until(self, idle)
+  if self.write_error then
+    return no_reader()
+  end
+  return true
 end
 
 --- Ends its input; on a terminal this types the end-of-file character.
 function Process:close_stdin()
   if self.input_ended or self.at_end then
     return true
-  end
-  if self.pty then
-    task.spawn_background("end of input", function()
-      pcall(self.connection.write, self.connection, "\4")
-    end)
+  elseif self.pty then
+    task.spawn_background("end of input", self.write, self, "\4")
     return true
   end
   self.input_ended = true
-  return self.connection:finish_write()
+  return end_input(self)
 end
 
 --- Waits for the command itself, not for its streams.
@@ -348,6 +391,7 @@ local function sweep(self)
   if not self.sweeping then
     self.sweeping = task.event("the end of a process tree")
     self.killed = true
+    notify(self) -- what it says must be read while it ends
     local ok, done, err = pcall(run.sweep, self.engine, self.prey)
     local sweeping = self.sweeping
     self.swept, self.sweep_error = ok and done, not ok and done or err
@@ -371,7 +415,7 @@ end
 ---@return luarium.Error? err
 function Process:kill(signal)
   local name = tostring(signal or "KILL"):upper():gsub("^SIG", "")
-  if self.at_end then
+  if both_marked(self) or self.settled then
     return nil, errors.new("not_found", "process.kill: it has ended", { name = "ESRCH" })
   elseif name == "KILL" or name == "9" then
     return sweep(self)
@@ -480,9 +524,9 @@ local function start_failure(self, cwd)
     return errors.new("io", ("exec: the working directory %s may not be entered"):format(cwd), { name = "EACCES" })
   end
   local words = self.refusal ~= "" and self.refusal or self.greeting or ""
-  if words:find("argument list too long", 1, true) then
-    return errors.new("invalid", "exec: the arguments and variables are too long for Linux: argument list too long, "
-      .. "with at most 131071 bytes each; hand them over by stdin or a file", { name = "E2BIG" })
+  if words:find("argument list too long", 1, true) or words:find("message larger than max", 1, true) then
+    return errors.new("invalid", "exec: the arguments and variables together are too large for Linux: hand them over by "
+      .. "stdin or a file", { name = "E2BIG" })
   elseif words:find("/bin/sh", 1, true) then
     return errors.new("unsupported", "exec: the image has no /bin/sh, which is needed to run commands in it")
   elseif words:find("unable to find user", 1, true) or words:find("no matching entries in passwd", 1, true) then

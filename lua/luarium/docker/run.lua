@@ -238,7 +238,7 @@ end
 ---@return boolean? ok
 ---@return luarium.Error? err
 function M.signal(engine, container, pid, signal)
-  local output, err = M.run(engine, container, { "/bin/sh", "-c", [[kill -s "$1" -- "-$2" && echo sent]], "sh", signal,
+  local output, err = M.run(engine, container, { "/bin/sh", "-c", [[kill "-$1" "-$2" && echo sent]], "sh", signal,
     pid })
   if not output then
     return nil, err
