@@ -3,6 +3,7 @@
 local auth = require "luarium.docker.auth"
 local container = require "luarium.docker.container"
 local errors = require "luarium.error"
+local files = require "luarium.docker.files"
 local native = require "luarium.native"
 local process = require "luarium.docker.process"
 local provider = require "luarium.provider"
@@ -73,4 +74,6 @@ return provider.define {
   url = container.url,
   spawn = spawn,
   pty = true,
+  upload = files.upload,
+  download = files.download,
 }

@@ -227,6 +227,7 @@ static int archive_unpack(lua_State *L) {
   opts.strip = (unsigned)lum_opt_int(L, 1, "strip", 0, 0, 2048);
   opts.skip_links = opt_choice(L, "links", links) == 1;
   read_limits(L, &opts);
+  opts.exclude = lum_opt_strings(L, 1, "exclude", &opts.exclude_count);
   struct lum_engine *eng = lum_bind_engine(L);
   struct unpacker_box *box = lua_newuserdata(L, sizeof *box);
   box->unpack = NULL;

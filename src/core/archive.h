@@ -64,6 +64,8 @@ struct lum_unpack_opts {
   unsigned max_name;  /* bytes of a name */
   unsigned strip;     /* leading folders dropped from each name */
   bool skip_links;    /* leave unsafe links out instead of refusing the archive */
+  const char *const *exclude; /* globs as for packing; what is below such a folder goes with it */
+  size_t exclude_count;
 };
 
 #define LUM_UNPACK_SKIPPED 100

@@ -341,6 +341,22 @@ static bool make_entry(struct extractor *x, struct archive_entry *entry) {
   }
 }
 
+/* Whether the entry at hand, or a folder that it is in, is to be left out. */
+static bool is_excluded(struct extractor *x) {
+  const struct lum_unpack_opts *opts = x->opts;
+  char *const *globs = (char *const *)opts->exclude;
+  if (opts->exclude_count == 0)
+    return false;
+  for (char *slash = strchr(x->path, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    bool excluded = lum_fs_excluded(globs, opts->exclude_count, x->path);
+    *slash = '/';
+    if (excluded)
+      return true;
+  }
+  return lum_fs_excluded(globs, opts->exclude_count, x->path);
+}
+
 static bool extract_entry(struct extractor *x, struct archive_entry *entry) {
   const char *name = archive_entry_pathname(entry);
   if (!name)
@@ -351,6 +367,8 @@ static bool extract_entry(struct extractor *x, struct archive_entry *entry) {
   enum name_fault fault = clean_name(x->opts, name, x->path);
   if (fault == NAME_EMPTY && (x->opts->strip > 0 || archive_entry_filetype(entry) == AE_IFDIR))
     return true; /* the root itself, or stripped away */
+  if (fault == NAME_FINE && is_excluded(x))
+    return true;
   return fault == NAME_FINE ? make_entry(x, entry) : refuse_name(x, fault);
 }
 

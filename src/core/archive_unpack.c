@@ -8,6 +8,7 @@
 
 #include "archive_extract.h"
 #include "fs.h"
+#include "fs_util.h"
 
 #define QUEUE_LIMIT ((size_t)1 << 20)
 
@@ -169,6 +170,23 @@ static void on_async(uv_async_t *async) {
   lum_op_complete(&u->op);
 }
 
+static void free_opts(struct lum_unpack_opts *opts) {
+  free((char *)opts->dest);
+  lum_fs_free_list((char **)opts->exclude, opts->exclude_count);
+}
+
+static bool copy_opts(struct lum_unpack_opts *copy, const struct lum_unpack_opts *opts) {
+  *copy = *opts;
+  copy->dest = strdup(opts->dest);
+  copy->exclude = (const char *const *)lum_fs_copy_list(opts->exclude, opts->exclude_count);
+  if (copy->dest && copy->exclude)
+    return true;
+  free((char *)copy->dest);
+  if (copy->exclude)
+    lum_fs_free_list((char **)copy->exclude, copy->exclude_count);
+  return false;
+}
+
 static void unpack_cancel(struct lum_op *op) {
   lum_queue_cancel(&((struct lum_unpack *)op)->queue);
 }
@@ -178,7 +196,7 @@ static void unpack_free(struct lum_op *op) {
   for (size_t i = 0; i < LUM_UNPACK_SKIPPED; i++)
     free(u->result.skipped[i].path);
   lum_queue_destroy(&u->queue);
-  free((char *)u->opts.dest);
+  free_opts(&u->opts);
   free(u);
 }
 
@@ -198,16 +216,18 @@ struct lum_unpack *lum_unpack_new(struct lum_engine *eng, const struct lum_unpac
   struct lum_unpack *u = calloc(1, sizeof *u);
   if (!u)
     return NULL;
-  u->opts = *opts;
-  u->opts.dest = strdup(opts->dest);
-  if (!u->opts.dest || !lum_queue_create(&u->queue)) {
-    free((char *)u->opts.dest);
+  if (!copy_opts(&u->opts, opts)) {
+    free(u);
+    return NULL;
+  }
+  if (!lum_queue_create(&u->queue)) {
+    free_opts(&u->opts);
     free(u);
     return NULL;
   }
   if (uv_async_init(&eng->loop, &u->async, on_async) != 0) {
     lum_queue_destroy(&u->queue);
-    free((char *)u->opts.dest);
+    free_opts(&u->opts);
     free(u);
     return NULL;
   }

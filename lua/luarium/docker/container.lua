@@ -224,6 +224,30 @@ local function bring_up(engine, id, options, cwd)
   return facts, err
 end
 
+--- Runtimes whose containers keep their files where the engine sees them.
+local COMMON_RUNTIMES = { [""] = true, runc = true, crun = true, oci = true, nvidia = true, ["io.containerd.runc.v2"] = true }
+
+--- Whether archives of the engine show and make files as commands in the container would.
+local function shows_files(facts)
+  local user = (facts.Config or {}).User or ""
+  local root = user == "" or user == "0" or user == "root" or user:find("^0:") ~= nil or user:find("^root:") ~= nil
+  return root and COMMON_RUNTIMES[(facts.HostConfig or {}).Runtime or ""] or false
+end
+
+--- Folders that are in memory, where archives do not see them.
+local function memory_folders(facts)
+  local list = {}
+  for path in pairs((facts.HostConfig or {}).Tmpfs or {}) do
+    list[#list + 1] = path
+  end
+  for _, mount in ipairs((facts.HostConfig or {}).Mounts or {}) do
+    if mount.Type == "tmpfs" then
+      list[#list + 1] = mount.Target
+    end
+  end
+  return list
+end
+
 --- Removes what a create that failed has made.
 local function undo(engine, id)
   pcall(task.shield, 30, M.remove, engine, id)
@@ -269,7 +293,10 @@ function M.create(self, spec)
     return nil, err
   end
   return { external_id = facts.Id or id, status = "running", cwd = cwd, expires_at = spec.expires_at,
-    data = { expires_at = spec.expires_at, pids = options.pids, stop_timeout = options.stop_timeout } }
+    data = {
+      expires_at = spec.expires_at, pids = options.pids, stop_timeout = options.stop_timeout,
+      archives = shows_files(facts), memory = memory_folders(facts),
+    } }
 end
 
 -- ---- finding ----

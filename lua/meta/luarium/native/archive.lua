@@ -67,6 +67,7 @@ function unpacker:abort() end
 ---@field dest string folder; made when missing (its parent must be there), merged into otherwise
 ---@field limits? luarium.native.UnpackLimits
 ---@field strip? integer leading folders dropped from every name
+---@field exclude? string[] globs as for packing; what is below such a folder is left out too
 ---@field links? "refuse"|"skip" what is done with links that lead out; default "refuse"
 
 --- Unpacks into a private folder and moves it into place when everything was sound. Refused with kind protocol: absolute
