@@ -7,6 +7,7 @@ local files = require "luarium.docker.files"
 local native = require "luarium.native"
 local process = require "luarium.docker.process"
 local provider = require "luarium.provider"
+local snapshot = require "luarium.docker.snapshot"
 
 --- Environment of a command: our two cookies, by which everything that it starts is found again.
 local function environment(box, options)
@@ -76,4 +77,11 @@ return provider.define {
   pty = true,
   upload = files.upload,
   download = files.download,
+  snapshot = snapshot.snapshot,
+  snapshot_list = snapshot.list,
+  snapshot_delete = snapshot.delete,
+  fork = snapshot.fork,
+  volume = snapshot.volume,
+  volume_list = snapshot.volume_list,
+  volume_delete = snapshot.volume_delete,
 }

@@ -8,6 +8,7 @@ local native = require "luarium.native"
 local contract = require "luarium.provider.contract"
 local progress = require "luarium.progress"
 local registry = require "luarium.registry"
+local leftover = require "luarium.sandbox.leftover"
 local object = require "luarium.sandbox.object"
 local secret = require "luarium.secret"
 local task = require "luarium.task"
@@ -34,24 +35,6 @@ local function check_offer(instance, options)
   end
 end
 
---- After a create that did not end well: whatever carries our id at the vendor is destroyed.
-local function remove_leftover(instance, record)
-  local found, fault = instance:call("list")
-  if not found then
-    return nil, fault
-  end
-  for _, entry in ipairs(found) do
-    local labels = entry.labels or {}
-    if entry.external_id == record.id or entry.name == record.id or labels["luarium.id"] == record.id then
-      local ok, err = instance:call("destroy", { id = record.id, external_id = entry.external_id, data = {}, env = {} })
-      if not ok then
-        return nil, err
-      end
-    end
-  end
-  return true
-end
-
 --- Those that may have made the sandbox of a record that cannot be read.
 local function every_provider()
   local names = config.configured()
@@ -61,14 +44,6 @@ local function every_provider()
     list[#list + 1] = config.provider(name)
   end
   return list
-end
-
-local function give_up(instance, record, err)
-  local ok, gone = pcall(task.shield, object.destroy_budget, remove_leftover, instance, record)
-  if ok and gone then
-    task.shield(object.destroy_budget, registry.delete, record.id)
-  end
-  object.raise(err, "create")
 end
 
 local function make(options, instance, id)
@@ -91,7 +66,7 @@ local function make(options, instance, id)
   spec.on_progress = progress.reporter({ sandbox = id, name = options.name, what = "create" })
   local ok, made, err = xpcall(instance.call, errors.handler, instance, "create", spec)
   if not ok or not made then
-    give_up(instance, record, not ok and made or err)
+    leftover.give_up(instance, record, not ok and made or err, "create")
   end
   record.external_id, record.cwd, record.data = made.external_id, made.cwd, made.data
   record.status, record.expires_at = made.status or "running", made.expires_at or record.expires_at
@@ -225,7 +200,7 @@ function M.destroy(id)
     box:destroy()
   else
     for _, one in ipairs(instance and { instance } or every_provider()) do
-      local ok, err = remove_leftover(one, record)
+      local ok, err = leftover.remove(one, record)
       if not ok then
         object.raise(err, "destroy")
       end

@@ -87,7 +87,14 @@ end
 
 --- The engine finishes a create whose client went away. So a request is seen through to its end, and what it made is
 --- taken away when nobody wants it any more.
-local function make(engine, spec, body, query)
+---@async
+---@param engine luarium.docker.Engine
+---@param spec {id: string}
+---@param body table
+---@param query table
+---@return string? id
+---@return luarium.Error? err
+function M.make(engine, spec, body, query)
   local state = { done = task.event("a container") }
   task.spawn_detached("create " .. spec.id, function()
     local ok, id, err = pcall(make_once, engine, spec, body, query)
@@ -116,11 +123,18 @@ local function lacks_image(err)
     and not err.message:find("plugin", 1, true)
 end
 
+local function snapshots()
+  return require "luarium.docker.snapshot" -- which needs this module
+end
+
 --- The image to start from, built or pulled first where that is asked for.
 local function prepare_image(self, engine, spec, options)
   local more = { platform = options.platform, on_progress = spec.on_progress }
   if options.build then
     return images.build(self, engine, options.build, more)
+  end
+  if options.snapshot then
+    return snapshots().image_of(options.snapshot)
   end
   local image = spec.image or self.config.image
   if options.pull == "always" then
@@ -134,9 +148,11 @@ end
 
 local function make_with_image(self, engine, spec, options, body)
   local query = { name = spec.id, platform = engine:speaks(1, 41) and options.platform or nil }
-  local id, err = make(engine, spec, body, query)
+  local id, err = M.make(engine, spec, body, query)
   if id or not lacks_image(err) then
     return id, err
+  elseif options.snapshot then
+    return nil, errors.new("not_found", ("create: there is no snapshot named '%s'"):format(options.snapshot))
   elseif options.pull == "never" or options.build then
     return nil, errors.new("not_found", ("create: the engine has no image %s, and pull = \"never\""):format(body.Image),
       { cause = err })
@@ -146,7 +162,7 @@ local function make_with_image(self, engine, spec, options, body)
   if not ok then
     return nil, err
   end
-  return make(engine, spec, body, query)
+  return M.make(engine, spec, body, query)
 end
 
 --- The last words of a container that ended too early.
@@ -193,10 +209,13 @@ end
 --- Starts it and makes its working directory usable.
 local function start(engine, id, options)
   local ok, err = engine:request("POST", "/containers/" .. id .. "/start", { safe = true, timeout = CREATE_TIMEOUT })
-  if not ok then
-    return nil, err
+  if ok then
+    return ready(engine, id, options)
+  elseif err.message:find('exec: "/bin/sh"', 1, true) then
+    err = err:wrap("docker", { kind = "unsupported", message = "create: the image has no /bin/sh, which is needed to "
+      .. "run commands in it: choose another image" })
   end
-  return ready(engine, id, options)
+  return nil, err
 end
 
 local OWN = [[mkdir -p "$1" && chown "$2" "$1" && echo done]]
@@ -225,7 +244,9 @@ local function bring_up(engine, id, options, cwd)
 end
 
 --- Runtimes whose containers keep their files where the engine sees them.
-local COMMON_RUNTIMES = { [""] = true, runc = true, crun = true, oci = true, nvidia = true, ["io.containerd.runc.v2"] = true }
+local COMMON_RUNTIMES = {
+  [""] = true, runc = true, crun = true, oci = true, nvidia = true, ["io.containerd.runc.v2"] = true,
+}
 
 --- Whether archives of the engine show and make files as commands in the container would.
 local function shows_files(facts)
@@ -355,22 +376,36 @@ function M.get(self, external_id, data)
   return found
 end
 
+local function carries(labels, wanted)
+  for name, value in pairs(wanted) do
+    if labels[name] ~= tostring(value) then
+      return false
+    end
+  end
+  return true
+end
+
 local function find(self, labels)
   local engine, err = M.engine(self)
   if not engine then
     return nil, err
   end
+  local filters = { "luarium.id" }
+  for name, value in pairs(labels) do
+    filters[#filters + 1] = name .. "=" .. tostring(value)
+  end
   local found
   found, err = engine:request("GET", "/containers/json?" .. http.encode_query({ all = 1,
-    filters = json.encode({ label = labels }) }))
+    filters = json.encode({ label = filters }) }))
   if not found then
     return nil, err
   end
   local list = {}
   for _, facts in ipairs(found) do
     local own = facts.Labels or {}
-    if own["luarium.id"] and own["luarium.id"] ~= "" then
-      list[#list + 1] = describe(facts.Id, facts.State, own, facts.Created)
+    local entry = own["luarium.id"] ~= "" and describe(facts.Id, facts.State, own, facts.Created)
+    if entry and carries(entry.labels, labels) then -- an image may have labels too, which the engine mixes in
+      list[#list + 1] = entry
     end
   end
   return list
@@ -381,7 +416,7 @@ end
 ---@return table[]? list
 ---@return luarium.Error? err
 function M.list(self)
-  return find(self, { "luarium.id" })
+  return find(self, {})
 end
 
 ---@async
@@ -390,11 +425,7 @@ end
 ---@return table[]? list
 ---@return luarium.Error? err
 function M.find_by_label(self, labels)
-  local wanted = { "luarium.id" }
-  for name, value in pairs(labels) do
-    wanted[#wanted + 1] = name .. "=" .. tostring(value)
-  end
-  return find(self, wanted)
+  return find(self, labels)
 end
 
 -- ---- ending ----
@@ -412,7 +443,8 @@ function M.remove(engine, id)
   elseif err.status ~= 409 then
     return nil, err
   end
-  return engines.poll({ what = "destroy: the end of the container", timeout = 60, every = 0.05, at_most = 1 }, function()
+  local options = { what = "destroy: the end of the container", timeout = 60, every = 0.05, at_most = 1 }
+  return engines.poll(options, function()
     local facts, fault = engine:request("GET", "/containers/" .. id .. "/json")
     if not facts then
       return fault.status == 404, fault.status ~= 404 and fault or nil
@@ -420,12 +452,14 @@ function M.remove(engine, id)
   end)
 end
 
---- What a fork or snapshot left behind for a container goes with it.
-local function remove_image(engine, box)
-  local image = box.data and box.data.fork_image
-  if image then
-    engine:request("DELETE", "/images/" .. image)
+--- The image that a fork began with: it goes with its container.
+local function fork_image(engine, box)
+  if box.data and next(box.data) then
+    return box.data.fork_image
   end
+  local facts = M.inspect(engine, box.external_id)
+  local image = facts and ((facts.Config or {}).Labels or {})["luarium.fork"]
+  return image ~= "" and image or nil
 end
 
 ---@async
@@ -440,12 +474,15 @@ function M.destroy(self, box)
   elseif not check_id(box.external_id) then
     return nil, errors.new("invalid", ("%q is no container"):format(tostring(box.external_id)))
   end
+  local image = fork_image(engine, box)
   local ok
   ok, err = M.remove(engine, box.external_id)
   if not ok then
     return nil, err
   end
-  remove_image(engine, box)
+  if image then
+    engine:request("DELETE", "/images/" .. image) -- others may have begun with it, too
+  end
   return true
 end
 

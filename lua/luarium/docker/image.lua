@@ -1,5 +1,5 @@
---- Images: pulled with live progress, or built from a folder. The engine answers 200 before it knows whether that works:
---- failures come as lines of the stream.
+--- Images: pulled with live progress, or built from a folder. The engine answers 200 before it knows whether that
+--- works: failures come as lines of the stream.
 local auth = require "luarium.docker.auth"
 local engines = require "luarium.docker.engine"
 local errors = require "luarium.error"
@@ -78,7 +78,7 @@ local function layers(report, what)
     local detail = value.progressDetail
     if value.status == "Downloading" and type(detail) == "table" and value.id and tonumber(detail.current) then
       done[value.id], total[value.id] = detail.current, tonumber(detail.total) or detail.current
-    elseif value.id and total[value.id] and (value.status == "Download complete" or value.status == "Pull complete") then
+    elseif total[value.id or ""] and (value.status == "Download complete" or value.status == "Pull complete") then
       done[value.id] = total[value.id]
     else
       return

@@ -8,7 +8,7 @@ local M = {}
 --- The engine's own options, as `options = { ... }` of create.
 M.template = {
   pull = { type = "text", one_of = { "missing", "always", "never" } },
-  build = "text|table",
+  build = "text|table", snapshot = "text",
   entrypoint = "strings", hostname = "text", runtime = "text", init = "boolean", read_only = "boolean",
   privileged = "boolean", pids = { type = "integer", min = 1 }, gpus = "boolean|integer|strings", shm_size = "size",
   mounts = "list", tmpfs = "strings", cap_add = "strings", cap_drop = "strings", security = "strings", dns = "strings",
@@ -26,7 +26,8 @@ local health_template = {
 }
 local port_template = {
   port = { type = "integer", required = true, min = 1, max = 65535 },
-  host_port = { type = "integer", min = 0, max = 65535 }, address = "text", protocol = { type = "text", one_of = { "tcp", "udp", "sctp" } },
+  host_port = { type = "integer", min = 0, max = 65535 }, address = "text",
+  protocol = { type = "text", one_of = { "tcp", "udp", "sctp" } },
 }
 local mount_template = {
   type = { type = "text", one_of = { "bind", "volume", "tmpfs" } }, source = "text",
@@ -48,6 +49,9 @@ end
 ---@return table options
 function M.check(options)
   options = check.options(options, M.template, "create: options")
+  if options.build and options.snapshot then
+    invalid("options: build and snapshot exclude each other")
+  end
   if type(options.build) == "table" then
     check.options(options.build, build_template, "create: options.build")
   end
@@ -208,7 +212,8 @@ local function labels_of(spec, cwd)
   return labels
 end
 
---- A sandbox outlives a restart of its engine, as far as its files go. A command of the script's own that ends has ended.
+--- A sandbox outlives a restart of its engine, as far as its files go. A command of the script's own that ends has
+--- ended.
 local function restarts(spec, options)
   if options.restart ~= nil then
     return options.restart

@@ -278,6 +278,12 @@ local function settled(self)
   while not self.settled do
     settle(self)
   end
+  if self.sweeping then
+    self.sweeping:wait()
+    if not self.swept then
+      return nil, self.sweep_error
+    end
+  end
   if self.error and not self.killed then
     return nil, self.error
   end
@@ -387,24 +393,20 @@ function Process:wait()
   return settled(self)
 end
 
+--- Ends everything that it has started. Seen through to its end in a task of its own: the command's streams may well
+--- end, and whoever waits for them go on, while there is still somebody left.
 local function sweep(self)
   if not self.sweeping then
     self.sweeping = task.event("the end of a process tree")
     self.killed = true
     notify(self) -- what it says must be read while it ends
-    local ok, done, err = pcall(run.sweep, self.engine, self.prey)
-    local sweeping = self.sweeping
-    self.swept, self.sweep_error = ok and done, not ok and done or err
-    if not ok then
-      self.sweeping = nil
-    end
-    sweeping:set()
-    if not ok then
-      error(done, 0)
-    end
-  else
-    self.sweeping:wait()
+    task.spawn_detached("end of a process tree", function()
+      local ok, done, err = pcall(run.sweep, self.engine, self.prey)
+      self.swept, self.sweep_error = ok and done or nil, not ok and errors.from(done) or err
+      self.sweeping:set()
+    end)
   end
+  self.sweeping:wait()
   return self.swept, self.sweep_error
 end
 
@@ -525,8 +527,8 @@ local function start_failure(self, cwd)
   end
   local words = self.refusal ~= "" and self.refusal or self.greeting or ""
   if words:find("argument list too long", 1, true) or words:find("message larger than max", 1, true) then
-    return errors.new("invalid", "exec: the arguments and variables together are too large for Linux: hand them over by "
-      .. "stdin or a file", { name = "E2BIG" })
+    return errors.new("invalid", "exec: the arguments and variables together are too large for Linux: hand them over "
+      .. "by stdin or a file", { name = "E2BIG" })
   elseif words:find("/bin/sh", 1, true) then
     return errors.new("unsupported", "exec: the image has no /bin/sh, which is needed to run commands in it")
   elseif words:find("unable to find user", 1, true) or words:find("no matching entries in passwd", 1, true) then

@@ -59,8 +59,8 @@ function M.run(engine, container, argv, options)
   options = options or {}
   local function run()
     local id, err = M.create(engine, container, {
-      AttachStdout = true, AttachStderr = true, Cmd = argv, User = options.user or "0", Privileged = options.privileged or false,
-      WorkingDir = "/",
+      AttachStdout = true, AttachStderr = true, Cmd = argv, User = options.user or "0",
+      Privileged = options.privileged or false, WorkingDir = "/",
     })
     if not id then
       return nil, err
@@ -91,8 +91,8 @@ end
 -- ---- ending what a command has started ----
 
 -- $1: NAME=value in the environment of what is to end, $2: its first process; all that descends from these or shares
--- their session ends too. Finding is done by grep where it knows -z, else byte by byte in the shell. Ends with "gone", or
--- with what is left.
+-- their session ends too. Finding is done by grep where it knows -z, else byte by byte in the shell. Ends with "gone",
+-- or with what is left.
 local SWEEP = [[
 want=$1 first=$2 self=$$ fast=
 printf 'a\0b\0' | grep -qzxF b 2>/dev/null && fast=1

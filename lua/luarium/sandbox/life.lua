@@ -3,6 +3,7 @@ local check = require "luarium.check"
 local errors = require "luarium.error"
 local event = require "luarium.event"
 local native = require "luarium.native"
+local leftover = require "luarium.sandbox.leftover"
 local registry = require "luarium.registry"
 local object = require "luarium.sandbox.object"
 local task = require "luarium.task"
@@ -101,15 +102,30 @@ function Sandbox:snapshot(name)
   return object.span(self, "snapshot", { snapshot = name }, name)
 end
 
+--- A copy with a life of its own: of the files, and of what else the provider can copy.
 ---@async
+---@param options {name?: string}?
 ---@return luarium.Sandbox
 function Sandbox:fork(options)
-  local made = object.span(self, "fork", {}, check.options(options, { name = "text" }, "fork"))
-  local record = object.record_of(self)
-  record.id = "sbx_" .. native.crypto.ulid():lower()
-  record.external_id, record.data, record.name = made.external_id, made.data, options and options.name
-  local box = object.attach(record, object.instances[self], self.env)
+  options = check.options(options, { name = "text" }, "fork")
+  local instance = object.instances[self]
+  local record = object.record_of(self, "creating")
+  record.id, record.name = "sbx_" .. native.crypto.ulid():lower(), options.name
+  record.external_id, record.created_at = nil, native.loop.realtime()
+  object.require_alive(self, "fork")
+  if instance:can("fork") == "unsupported" then
+    return object.call(self, "fork") -- raises, with advice
+  end
+  registry.put(record)
+  local ok, made = pcall(object.span, self, "fork", {}, { id = record.id, name = options.name })
+  if not ok then
+    leftover.give_up(instance, record, made, "fork")
+  end
+  record.external_id, record.data, record.status = made.external_id, made.data, made.status or "running"
+  local box = object.attach(record, instance, self.env)
+  box.secret_env = self.secret_env
   registry.put(object.record_of(box))
+  object.arm(box)
   return box
 end
 

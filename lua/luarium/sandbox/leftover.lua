@@ -1,0 +1,45 @@
+--- What a create or fork that did not end well may have made.
+local object = require "luarium.sandbox.object"
+local registry = require "luarium.registry"
+local task = require "luarium.task"
+
+local M = {}
+
+--- Destroys whatever carries our id at the vendor.
+---@async
+---@param instance luarium.ProviderInstance
+---@param record luarium.SandboxRecord
+---@return boolean? ok
+---@return luarium.Error? err
+function M.remove(instance, record)
+  local found, fault = instance:call("list")
+  if not found then
+    return nil, fault
+  end
+  for _, entry in ipairs(found) do
+    local labels = entry.labels or {}
+    if entry.external_id == record.id or entry.name == record.id or labels["luarium.id"] == record.id then
+      local ok, err = instance:call("destroy", { id = record.id, external_id = entry.external_id, data = {}, env = {} })
+      if not ok then
+        return nil, err
+      end
+    end
+  end
+  return true
+end
+
+--- Takes away what was made, and its record when that is certain; raises.
+---@async
+---@param instance luarium.ProviderInstance
+---@param record luarium.SandboxRecord
+---@param err any why
+---@param op string
+function M.give_up(instance, record, err, op)
+  local ok, gone = pcall(task.shield, object.destroy_budget, M.remove, instance, record)
+  if ok and gone then
+    task.shield(object.destroy_budget, registry.delete, record.id)
+  end
+  object.raise(err, op)
+end
+
+return M
