@@ -169,6 +169,18 @@ line'; printf x > "$(printf 'bad\377\376')"; printf x > 'ünïcode €'; printf 
       assert.equal("", tree(dest))
     end))
 
+    it("leaves out what exclude names, with all that is below", async(function()
+      local bytes = pack { root = dir .. "/keep" }
+      for _, globs in ipairs { { "deep" }, { "sub/*", "*[!a]", "0*" } } do
+        sh("rm -rf " .. dest)
+        assert(unpack(pack { root = dir .. "/keep", exclude = globs }))
+        local want = tree(dest)
+        sh("rm -rf " .. dest)
+        assert(unpack(bytes, { exclude = globs, links = "skip" }))
+        assert.equal(want, tree(dest))
+      end
+    end))
+
     it("strips leading folders", async(function()
       assert(unpack(pack { root = dir .. "/keep", paths = { "sub", "a" } }, { strip = 1, links = "skip" }))
       assert.equal("./b ./deep ./deep/run", sh(("cd %s; echo $(find . -mindepth 1 | LC_ALL=C sort)"):format(dest)))

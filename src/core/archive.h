@@ -57,13 +57,13 @@ void lum_pack_unref(struct lum_pack *pack);
 
 struct lum_unpack_opts {
   const char *dest;
-  uint64_t max_bytes; /* all files together */
-  uint64_t max_files; /* files, folders and links */
-  uint64_t max_ratio; /* unpacked to packed, looked at from 16 MiB on; 0: any */
-  unsigned max_depth; /* folders in a name */
-  unsigned max_name;  /* bytes of a name */
-  unsigned strip;     /* leading folders dropped from each name */
-  bool skip_links;    /* leave unsafe links out instead of refusing the archive */
+  uint64_t max_bytes;         /* all files together */
+  uint64_t max_files;         /* files, folders and links */
+  uint64_t max_ratio;         /* unpacked to packed, looked at from 16 MiB on; 0: any */
+  unsigned max_depth;         /* folders in a name */
+  unsigned max_name;          /* bytes of a name */
+  unsigned strip;             /* leading folders dropped from each name */
+  bool skip_links;            /* leave unsafe links out instead of refusing the archive */
   const char *const *exclude; /* globs as for packing; what is below such a folder goes with it */
   size_t exclude_count;
 };

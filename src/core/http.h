@@ -136,7 +136,7 @@ struct lum_op *lum_raw_write(struct lum_raw *raw, const char *data, size_t len,
 /* The bytes of a completed read, kept by the operation until they are dropped: false at the end. */
 bool lum_raw_taken(struct lum_op *op, const char **data, size_t *len);
 void lum_raw_drop_taken(struct lum_op *op);
-/* Half-close; `unsupported` over TLS. */
+/* Half-close; over TLS by close_notify. */
 bool lum_raw_finish_write(struct lum_raw *raw, struct lum_err *err);
 void lum_raw_close(struct lum_raw *raw);
 bool lum_raw_closed(const struct lum_raw *raw);

@@ -115,6 +115,11 @@ void lum_http_measure(struct lum_http *http);
 /* Ends it now with err, from any state. */
 void lum_http_fail(struct lum_http *http, const struct lum_err *err);
 
+/* ---- http_raw.c ---- */
+
+/* For curl's option PREREQFUNCTION, with the struct lum_raw. */
+int lum_raw_on_ready(void *arg, char *theirs, char *ours, int their_port, int our_port);
+
 /* ---- http_ops.c ---- */
 
 /* Completes what waits for something that has just arrived, or for the end. */

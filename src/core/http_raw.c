@@ -24,6 +24,7 @@ struct lum_raw {
   struct lum_httpc *client;
   unsigned refs;
   bool open, closed, handed_out;
+  SSL *tls;         /* curl's, as long as the connection is open; NULL: none, or none of OpenSSL */
   bool closing_tls; /* our close_notify is not all sent yet */
   uv_poll_t poll;
   int fd;
@@ -194,19 +195,11 @@ static void try_write(struct lum_raw *raw) {
   settle(&raw->write, NULL);
 }
 
-static SSL *tls_of(const struct lum_raw *raw) {
-  const struct curl_tlssessioninfo *info = NULL;
-  CURLcode code = curl_easy_getinfo(lum_http_easy(raw->plan), CURLINFO_TLS_SSL_PTR, &info);
-  bool usable = code == CURLE_OK && info && info->backend == CURLSSLBACKEND_OPENSSL;
-  return usable ? info->internals : NULL;
-}
-
 /* Sends our close_notify, which is TLS's half-close: the other side may go on sending. Zero: it is
  * sent, theirs has not come. */
 static void try_close_tls(struct lum_raw *raw) {
-  SSL *tls = tls_of(raw);
-  int rc = tls ? SSL_shutdown(tls) : 0;
-  raw->closing_tls = rc < 0 && SSL_get_error(tls, rc) == SSL_ERROR_WANT_WRITE;
+  int rc = SSL_shutdown(raw->tls);
+  raw->closing_tls = rc < 0 && SSL_get_error(raw->tls, rc) == SSL_ERROR_WANT_WRITE;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
@@ -233,6 +226,21 @@ static void watch(struct lum_raw *raw) {
 }
 
 /* ---- connecting ---- */
+
+/* Called by curl before it would send its request: the last moment at which it tells of the
+ * session. */
+int lum_raw_on_ready(void *arg, char *theirs, char *ours, int their_port, int our_port) {
+  (void)theirs;
+  (void)ours;
+  (void)their_port;
+  (void)our_port;
+  struct lum_raw *raw = arg;
+  const struct curl_tlssessioninfo *info = NULL;
+  CURLcode code = curl_easy_getinfo(lum_http_easy(raw->plan), CURLINFO_TLS_SSL_PTR, &info);
+  if (code == CURLE_OK && info && info->backend == CURLSSLBACKEND_OPENSSL)
+    raw->tls = info->internals;
+  return CURL_PREREQFUNC_OK;
+}
 
 static bool opened(struct lum_raw *raw, struct lum_err *err) {
   curl_socket_t fd = CURL_SOCKET_BAD;
@@ -382,7 +390,7 @@ bool lum_raw_finish_write(struct lum_raw *raw, struct lum_err *err) {
   if (!may_wait(raw, raw->write, err))
     return false;
   if (raw->plan->url.tls) {
-    if (!tls_of(raw))
+    if (!raw->tls)
       return lum_http_refuse(raw->plan, err, LUM_UNSUPPORTED,
                              "libcurl was built without OpenSSL: one direction cannot be closed");
     try_close_tls(raw);

@@ -341,6 +341,8 @@ void lum_http_setup(struct lum_http *http) {
   if (http->raw) {
     curl_easy_setopt(transfer->slot->easy, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt(transfer->slot->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    curl_easy_setopt(transfer->slot->easy, CURLOPT_PREREQFUNCTION, lum_raw_on_ready);
+    curl_easy_setopt(transfer->slot->easy, CURLOPT_PREREQDATA, http->raw);
   }
   transfer->prepares = plain;
 }

@@ -79,6 +79,9 @@ local function read_head(what, handle, limit)
         { retryable = true })
     end
     text = text .. bytes
+    if text:sub(1, 5) ~= ("HTTP/"):sub(1, #text) then
+      return nil, protocol(what, "the answer is no HTTP")
+    end
     local _, stop = text:find("\r\n\r\n", from, true)
     if stop and stop <= limit then
       return text:sub(1, stop - 2), text:sub(stop + 1)
