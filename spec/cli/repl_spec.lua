@@ -1,6 +1,7 @@
 --- luarium repl: from a pipe, and on a real terminal.
 local async = require "spec.support.async"
 local program = require "spec.support.program"
+local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
 local function feed(place, text)
@@ -110,4 +111,151 @@ describe("luarium repl on a terminal", function()
       end)
     end)
   end))
+end)
+
+local function on_terminal(fn)
+  return async(60, function()
+    program.with(function(place)
+      tmux.with(place, 80, 24, function(screen)
+        screen:enter("luarium repl; echo code=$?")
+        screen:see("\n>\n")
+        fn(screen, place)
+      end)
+    end)
+  end)
+end
+
+--- Types a text as it is: some texts are names of keys.
+local function type_in(screen, text)
+  screen:call("send-keys", "-t", "spec", "-l", text)
+end
+
+describe("a line of luarium repl", function()
+  it("is edited, also in UTF-8", on_terminal(function(screen)
+    type_in(screen, "#'äöü' + 1000")
+    screen:keys("Left", "Left", "Left", "BSpace")
+    type_in(screen, "3")
+    screen:keys("Home")
+    type_in(screen, "=")
+    screen:see("\n> =#'äöü' %+ 3000\n")
+    screen:keys("Enter")
+    screen:see("\n3006\n>\n")
+  end))
+
+  it("is found again, in this session and the next, without secrets", on_terminal(function(screen, place)
+    place.env.TOKEN = nil
+    screen:enter("first = 1")
+    screen:enter("s = luarium.secret('hunter2-hunter2', 'T')")
+    screen:enter(" hidden = 2")
+    screen:enter("first")
+    screen:see("\n1\n>\n")
+    screen:keys("Up", "Up", "Up")
+    screen:see("\n> first = 1\n")
+    screen:keys("C-c", "C-d")
+    screen:see("code=0")
+    screen:enter("clear; luarium repl")
+    screen:see("\n>\n")
+    screen:keys("C-r")
+    type_in(screen, "= lu")
+    screen:see("luarium.secret%('%[redacted T%]', 'T'%)")
+    screen:keys("C-c")
+    local kept = place:read(".state/repl_history")
+    assert.equal("first = 1\ns = luarium.secret('[redacted T]', 'T')\nfirst\n", kept)
+    assert.equal("600\n", place:run({}, { argv = { "stat", "-c", "%a", ".state/repl_history" } }).stdout)
+  end))
+
+  it("is completed: names, fields and methods", on_terminal(function(screen)
+    type_in(screen, "luarium.recon")
+    screen:keys("Tab")
+    screen:see("\n> luarium.reconnect%(\n")
+    screen:keys("C-u")
+    type_in(screen, "luarium.s")
+    screen:keys("Tab")
+    screen:see("\nscope +secret +sleep +step\n> luarium.s\n")
+    screen:keys("C-u")
+    screen:enter("b = luarium.create { name = 'demo' }")
+    screen:enter("b.name")
+    screen:see("\n\"demo\"\n")
+    type_in(screen, "b:exi")
+    screen:keys("Tab")
+    type_in(screen, "'x')")
+    screen:keys("Enter")
+    screen:see("\n> b:exists%('x'%)\nfalse\n")
+    screen:enter("b:destroy()")
+  end))
+
+  it("stays whole while tasks print above it, and when the terminal changes its size", on_terminal(function(screen, place)
+    screen:enter("home = os.getenv('HOME'); t = luarium.task.start(function() for i = 1, 3 do "
+      .. "while not io.open(home .. '/' .. i) do luarium.sleep(0.02) end print('told ' .. i) end end)")
+    type_in(screen, "'" .. ("long "):rep(20) .. "'")
+    screen:see(("long "):rep(4) .. "'\n")
+    place:write("1", "")
+    screen:see("\ntold 1\n> '" .. ("long "):rep(15))
+    screen:resize(60, 24)
+    place:write("2", "")
+    screen:see("\ntold 2\n> '" .. ("long "):rep(11))
+    place:write("3", "")
+    screen:see("\ntold 3\n> '" .. ("long "):rep(11))
+    type_in(screen, ":len()")
+    screen:keys("Home")
+    type_in(screen, "(")
+    screen:keys("End", "BSpace", "BSpace", "BSpace", "BSpace", "BSpace", "BSpace")
+    type_in(screen, "):len()")
+    screen:keys("Enter")
+    screen:see("\n100\n>\n")
+  end))
+
+  it("may be pasted with tabs, in many lines, and not be without end", on_terminal(function(screen, place)
+    place:write("paste", "function f(x)\n\treturn x *\t2\nend\n")
+    screen:call("load-buffer", place.dir .. "/paste")
+    screen:call("paste-buffer", "-r", "-t", "spec")
+    screen:see("\n>> end\n>\n")
+    screen:enter("f(21)")
+    screen:see("\n42\n>\n")
+    place:write("paste", "x = '" .. ("0123456789"):rep(100000) .. "'\n")
+    screen:call("load-buffer", place.dir .. "/paste")
+    screen:call("paste-buffer", "-r", "-t", "spec")
+    screen:see("a typed line has at most 16384 characters")
+    screen:enter("'still ' .. 'here'")
+    screen:see("\n\"still here\"\n>\n")
+  end))
+
+  it("leaves a usable terminal, however the program ends", on_terminal(function(screen)
+    for _, signal in ipairs({ "KILL", "TERM", "HUP" }) do
+      screen:enter("'pid ' .. io.open('/proc/self/stat'):read('n')")
+      local pid = screen:see("\n\"pid %d+\"\n>\n"):match("\"pid (%d+)\"")
+      type_in(screen, "half a li")
+      screen:see("\n> half a li\n")
+      assert(task.await(require("luarium.native").process.run({ argv = { "kill", "-" .. signal, pid } })))
+      screen:see("code=%d+\n")
+      screen:enter("clear; stty -a | grep -c -w -e -icanon -e -echo -e -isig; luarium repl; echo code=$?")
+      screen:see("^0\n.-\n>\n")
+    end
+  end))
+end)
+
+describe("completion in luarium repl", function()
+  local complete = require("luarium.cli.repl.complete").complete
+  local touched = 0
+  local env = {
+    alpha = { beta = 1, gamma = print, ["not a name"] = 1, ["\27[2J"] = 1 }, alpine = 1, text = "s",
+    object = setmetatable({}, { __index = { method = print, field = 2 } }),
+    trap = setmetatable({}, { __index = function()
+      touched = touched + 1
+    end }),
+  }
+
+  for text, expected in pairs({
+    ["alp"] = { "", { "alpha", "alpine" } }, ["alpha"] = { "", { "alpha" } }, ["alpha.b"] = { "eta", {} },
+    ["x = alpha.g"] = { "amma(", {} }, ["alpha."] = { "", { "beta", "gamma" } }, ["object:"] = { "method(", {} },
+    ["object.f"] = { "ield", {} }, ["trap.x.y"] = { "", {} }, ["trap."] = { "", {} }, ["nothing.x"] = { "", {} },
+    ["text:up"] = { "per(", {} }, ["  "] = { "  ", {} }, ["f()."] = { "", {} }, ["retu"] = { "rn", {} },
+    ["1."] = { "", {} }, ["luar"] = { "ium", {} }, ["f(alpi"] = { "ne", {} }, ["alpha.beta.x"] = { "", {} },
+  }) do
+    it(("of %q"):format(text), function()
+      local insert, names = complete(text, env)
+      assert.same(expected, { insert, names })
+      assert.equal(0, touched)
+    end)
+  end
 end)
