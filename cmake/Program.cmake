@@ -43,7 +43,7 @@ add_custom_command(
 
 add_executable(luarium src/main.c src/embedded.c ${CMAKE_BINARY_DIR}/embedded.c $<TARGET_OBJECTS:luarium_bind>)
 target_link_libraries(luarium PRIVATE luarium_flags luarium_lua)
-luarium_link_lazily(luarium luarium_core CURL ARCHIVE CRYPTO SSL ZLIB)
+luarium_link_lazily(luarium luarium_core CURL ARCHIVE CRYPTO SSL ZLIB SSH2)
 target_compile_definitions(luarium PRIVATE LUARIUM_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                            LUARIUM_BUILD_DIR="${CMAKE_BINARY_DIR}")
 if(LUARIUM_CJSON_STATIC)
