@@ -142,7 +142,7 @@ local function load_c(name, path)
   return accept(name, open(name), path)
 end
 
-local builtin = { "local", "bubblewrap", "docker" }
+local builtin = { "local", "bubblewrap", "docker", "ssh" }
 
 --- The adapter of this name. Raises `invalid` when there is none, with what there is.
 ---@param name string

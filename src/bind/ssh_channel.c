@@ -16,6 +16,14 @@ static struct lum_ssh_channel *check_channel(lua_State *L, int arg) {
   return box->channel;
 }
 
+/* Nobody waits for it. */
+static void send_bytes(struct lum_ssh_channel *channel, const char *bytes, size_t len) {
+  struct lum_err err;
+  struct lum_op *op = lum_ssh_channel_write(channel, bytes, len, &err);
+  if (op)
+    lum_op_unref(op);
+}
+
 int lum_ssh_bind_exec(lua_State *L) {
   struct lum_ssh *ssh = lum_bind_check_ssh(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -37,7 +45,21 @@ int lum_ssh_bind_exec(lua_State *L) {
   lua_setmetatable(L, -2);
   struct lum_err err;
   box->channel = lum_ssh_exec(ssh, &opts, &err);
-  return box->channel ? 1 : lum_bind_fail(L, &err);
+  if (!box->channel)
+    return lum_bind_fail(L, &err);
+  size_t len;
+  const char *input = lum_opt_bytes(L, 2, "input", &len);
+  if (input)
+    send_bytes(box->channel, input, len);
+  return 1;
+}
+
+static int channel_send(lua_State *L) {
+  size_t len;
+  struct lum_ssh_channel *channel = check_channel(L, 1);
+  const char *bytes = luaL_checklstring(L, 2, &len);
+  send_bytes(channel, bytes, len);
+  return 0;
 }
 
 static int channel_start(lua_State *L) {
@@ -45,6 +67,11 @@ static int channel_start(lua_State *L) {
   struct lum_op_box *box = lum_bind_box(L, NULL);
   struct lum_err err;
   return lum_bind_op(L, box, lum_ssh_channel_start(channel, &err), &err);
+}
+
+static int channel_asked(lua_State *L) {
+  lua_pushboolean(L, lum_ssh_channel_asked(check_channel(L, 1)));
+  return 1;
 }
 
 static int channel_note(lua_State *L) {
@@ -154,8 +181,10 @@ static int channel_mt_gc(lua_State *L) {
 static const luaL_Reg channel_methods[] = {
     {"start", channel_start},
     {"note", channel_note},
+    {"asked", channel_asked},
     {"read", channel_read},
     {"write", channel_write},
+    {"send", channel_send},
     {"close_stdin", channel_close_stdin},
     {"wait", channel_wait},
     {"status", channel_status},

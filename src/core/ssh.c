@@ -1,6 +1,8 @@
 #include "ssh.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +130,12 @@ static ssize_t on_recv(libssh2_socket_t fd, void *bytes, size_t len, int flags, 
   return (ssize_t)n;
 }
 
+/* sshd lets its small packets wait for our acknowledgement until the first command runs. */
+static void hurry(struct lum_ssh *ssh) {
+  int on = 1;
+  setsockopt(ssh->sock->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 /* True when something came, be it the end. */
 static bool fill(struct lum_ssh *ssh) {
   struct ssh_buf *in = &ssh->in;
@@ -141,6 +149,8 @@ static bool fill(struct lum_ssh *ssh) {
   if (n < 0 && errno == EAGAIN)
     return false;
   ssh->unanswered = 0;
+  if (!ssh->settled)
+    hurry(ssh);
   if (n > 0)
     in->to = (size_t)n;
   else

@@ -83,6 +83,8 @@ void lum_ssh_channel_unref(struct lum_ssh_channel *channel);
 /* Ends its operations as cancelled and gives it up. What runs on the other side is not killed by
  * that. */
 void lum_ssh_channel_close(struct lum_ssh_channel *channel);
+/* Whether the host may have been asked for the command: it must then be taken to run. */
+bool lum_ssh_channel_asked(const struct lum_ssh_channel *channel);
 bool lum_ssh_channel_closed(const struct lum_ssh_channel *channel);
 
 /* Waits for the marker, or for the host's consent when there is none. */

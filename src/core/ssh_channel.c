@@ -469,7 +469,7 @@ static bool send_input(struct lum_ssh_channel *channel) {
 
 void ssh_note_exit(struct lum_ssh *ssh, uint32_t id, uint32_t code) {
   for (struct lum_ssh_channel *channel = ssh->channels; channel; channel = channel->next) {
-    if (channel->id != id || channel->state != RUNNING)
+    if (channel->id != id)
       continue;
     channel->exited = true;
     channel->status.exit_code = (int)code;
@@ -561,6 +561,7 @@ static bool ask_command(struct lum_ssh_channel *channel) {
                                            (unsigned)channel->command_len);
   if (rc == LIBSSH2_ERROR_EAGAIN)
     return false;
+  channel->ssh->settled = true;
   if (rc == 0)
     channel->state = RUNNING;
   else
@@ -683,6 +684,10 @@ void ssh_drive(struct lum_ssh *ssh) {
 
 void lum_ssh_channel_unref(struct lum_ssh_channel *channel) {
   channel_unref(channel);
+}
+
+bool lum_ssh_channel_asked(const struct lum_ssh_channel *channel) {
+  return channel->asked;
 }
 
 bool lum_ssh_channel_closed(const struct lum_ssh_channel *channel) {

@@ -39,7 +39,8 @@ struct lum_ssh {
   struct ssh_socket *sock;
   struct lum_ssh *via;
   struct ssh_buf in, out;
-  bool hangup; /* no more bytes will come */
+  bool hangup;  /* no more bytes will come */
+  bool settled; /* the first command runs */
   bool pumping, again;
   uv_timer_t timer, soon;
   unsigned handles; /* that are not closed yet */

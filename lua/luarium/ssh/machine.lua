@@ -1,0 +1,249 @@
+--- Sandboxes on a host: a folder each, with its own HOME and TMPDIR, and everything that was started in it carrying its
+--- id in the environment; that is how destroy finds what is left. A machine is a pool of connections and a base folder.
+local errors = require "luarium.error"
+local json = require "luarium.json"
+local native = require "luarium.native"
+local pool = require "luarium.ssh.pool"
+local remote = require "luarium.ssh.remote"
+local scripts = require "luarium.ssh.scripts"
+local shell = require "luarium.provider.emulate.shell"
+
+local M = {}
+
+local STATE_MAX = 67108864 -- bytes of the states of all sandboxes
+
+---@class luarium.ssh.Machine
+---@field pool luarium.ssh.Pool
+---@field base string where the sandboxes are; "": in the user's own folder
+local Machine = {}
+Machine.__index = Machine
+
+---@param target luarium.ssh.Target
+---@param base string?
+---@return luarium.ssh.Machine
+function M.new(target, base)
+  return setmetatable({ pool = pool.new(target), base = base or "" }, Machine)
+end
+
+function Machine:close()
+  self.pool:close()
+end
+
+local function gone(id)
+  return errors.new("sandbox_gone", ("the sandbox %s no longer exists"):format(id))
+end
+
+local function check_id(id)
+  if not id:match("^sbx_%w+$") then
+    return nil, errors.new("invalid", ("%q is no sandbox of this provider"):format(id))
+  end
+  return true
+end
+
+--- Runs a script; 3 is what each of them says when there is no such sandbox.
+local function script(self, what, text, args, id)
+  local result, err = remote.script(self.pool, text, args, { max_output = STATE_MAX })
+  if not result then
+    return nil, err
+  elseif result.exit_code == 3 and id then
+    return nil, gone(id)
+  end
+  err = shell.failure(what, result)
+  if err then
+    return nil, err
+  end
+  return result.stdout
+end
+
+local function describe(state)
+  return {
+    external_id = state.id, status = "running", name = state.name, labels = state.labels or {},
+    created_at = state.created_at, expires_at = state.expires_at, cwd = state.work,
+  }
+end
+
+-- ---- life ----
+
+---@async
+---@param spec table of create
+---@return table? facts as create of a provider returns them; data has `root`
+---@return luarium.Error? err
+function Machine:create(spec)
+  local now = native.loop.realtime()
+  local state = {
+    id = spec.id, name = spec.name, labels = spec.labels, created_at = now, work = spec.cwd,
+    expires_at = spec.timeout and now + spec.timeout or nil,
+  }
+  local text, err = script(self, "create", scripts.create, { self.base, spec.id, spec.cwd or "", json.encode(state) })
+  if not text then
+    return nil, err
+  end
+  local root, work = text:match("^(/[^\n]*)\n(/[^\n]*)\n$")
+  if not root then
+    return nil, errors.new("protocol", "create: the host gave an answer that makes no sense")
+  end
+  return { external_id = spec.id, status = "running", cwd = work, expires_at = state.expires_at, data = { root = root } }
+end
+
+local function read_state(self, id)
+  local ok, err = check_id(id)
+  if not ok then
+    return nil, err
+  end
+  local text
+  text, err = script(self, "get", scripts.get, { self.base, id }, id)
+  if not text then
+    return nil, err
+  end
+  return json.decode_plain(text)
+end
+
+---@async
+---@param id string
+---@return table? facts
+---@return luarium.Error? err
+function Machine:get(id)
+  local state, err = read_state(self, id)
+  if not state then
+    return nil, err
+  elseif state.expires_at and state.expires_at <= native.loop.realtime() then
+    local ok, fault = self:destroy(id)
+    if not ok then
+      return nil, fault
+    end
+    return nil, gone(id)
+  end
+  return describe(state)
+end
+
+---@async
+---@return table[]? facts
+---@return luarium.Error? err
+function Machine:list()
+  local text, err = script(self, "list", scripts.list, { self.base })
+  if not text then
+    return nil, err
+  end
+  local found = {}
+  for line in text:gmatch("[^\n]+") do
+    local id, suffix, state = line:match("^(sbx_%w+)(%.?%w*) (.*)$")
+    if suffix == ".gone" then -- a destroy that runs, or was cut off
+      found[#found + 1] = { external_id = id, status = "destroying", labels = {} }
+    elseif id and suffix == "" then
+      local value = json.decode_plain(state)
+      -- Without a state it was cut off while it was made: it is listed all the same, so that it can be destroyed.
+      found[#found + 1] = type(value) == "table" and value.id == id and describe(value)
+        or { external_id = id, status = "broken", labels = {} }
+    end
+  end
+  return found
+end
+
+---@async
+---@param id string
+---@return boolean? ok
+---@return luarium.Error? err
+function Machine:destroy(id)
+  local ok, err = check_id(id)
+  if not ok then
+    return nil, err
+  end
+  ok, err = script(self, "destroy", scripts.destroy, { self.base, id })
+  if not ok then
+    return nil, err
+  end
+  return true
+end
+
+---@async
+---@param id string
+---@param seconds number
+---@return {expires_at: number}? result
+---@return luarium.Error? err
+function Machine:extend(id, seconds)
+  local state, err = read_state(self, id)
+  if not state then
+    return nil, err
+  end
+  state.expires_at = native.loop.realtime() + seconds
+  local ok
+  ok, err = script(self, "extend", scripts.update, { self.base, id, json.encode(state) }, id)
+  if not ok then
+    return nil, err
+  end
+  return { expires_at = state.expires_at }
+end
+
+-- ---- commands ----
+
+local function command_of(box, command, options)
+  if options.user then
+    return nil, errors.new("unsupported", "the ssh provider runs everything as the user it logs in as: leave out `user`, "
+      .. "or configure another provider with that user")
+  end
+  return {
+    argv = command.argv, env = options.env, cookie = "LUARIUM_SANDBOX=" .. box.external_id, root = box.data.root,
+    cwd = options.cwd or box.cwd, home = true, merge = options.merge, pty = options.pty, cols = options.cols,
+    rows = options.rows,
+  }
+end
+
+--- A sandbox whose record has no data: its folder is asked for.
+local function with_root(self, box)
+  if box.data and box.data.root then
+    return box
+  end
+  local text, err = script(self, "get", scripts.locate, { self.base, box.external_id }, box.external_id)
+  if not text then
+    return nil, err
+  end
+  box.data = box.data or {}
+  box.data.root = text:gsub("\n$", "")
+  return box
+end
+
+local function named(box, err)
+  if errors.is(err, "sandbox_gone") then
+    return gone(box.external_id)
+  end
+  return err
+end
+
+---@async
+---@return table? result of exec
+---@return luarium.Error? err
+function Machine:exec(box, command, options)
+  local there, err = with_root(self, box)
+  if not there then
+    return nil, err
+  end
+  local wanted
+  wanted, err = command_of(box, command, options)
+  if not wanted then
+    return nil, err
+  end
+  local result
+  result, err = remote.run(self.pool, wanted, options)
+  return result, named(box, err)
+end
+
+---@async
+---@return luarium.ssh.Process? process
+---@return luarium.Error? err
+function Machine:spawn(box, command, options)
+  local there, err = with_root(self, box)
+  if not there then
+    return nil, err
+  end
+  local wanted
+  wanted, err = command_of(box, command, options)
+  if not wanted then
+    return nil, err
+  end
+  wanted.timeout = options.timeout
+  local process
+  process, err = remote.start(self.pool, wanted)
+  return process, named(box, err)
+end
+
+return M

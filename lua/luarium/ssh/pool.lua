@@ -1,0 +1,237 @@
+--- The connections to one host: opened when they are needed, each with as many commands at a time as the host allows.
+local errors = require "luarium.error"
+local login = require "luarium.ssh.login"
+local native = require "luarium.native"
+local scheduler = require "luarium.task.scheduler"
+local task = require "luarium.task"
+
+local M = {}
+
+local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
+
+---@class luarium.ssh.Connection
+---@field session userdata
+---@field sessions userdata[] the same, and those it goes through
+---@field used integer commands that run over it
+---@field limit integer commands that may
+
+---@class luarium.ssh.Pool
+---@field target luarium.ssh.Target
+---@field connections luarium.ssh.Connection[]
+local Pool = {}
+Pool.__index = Pool
+
+---@param target luarium.ssh.Target
+---@return luarium.ssh.Pool
+function M.new(target)
+  return setmetatable({
+    target = target, connections = {}, lock = task.semaphore(1, "a connection to " .. target.name), waiting = {},
+    orphans = {},
+  }, Pool)
+end
+
+-- ---- connections that nobody uses ----
+
+local function disarm(connection)
+  if connection.timer then
+    scheduler.forget(connection.timer)
+    connection.timer:cancel()
+    connection.timer = nil
+  end
+end
+
+--- Closes it and what it goes through.
+local function close(connection)
+  disarm(connection)
+  for _, session in ipairs(connection.sessions) do
+    session:close()
+  end
+end
+
+local function drop(self, connection)
+  close(connection)
+  for i, other in ipairs(self.connections) do
+    if other == connection then
+      table.remove(self.connections, i)
+      return
+    end
+  end
+end
+
+local function arm(self, connection)
+  disarm(connection)
+  local seconds = #self.connections > 1 and LINGER or self.target.idle
+  local op = native.loop.sleep(seconds, true)
+  connection.timer = op
+  scheduler.on_complete(op, function()
+    if connection.timer == op then
+      connection.timer = nil
+      drop(self, connection)
+    end
+  end)
+end
+
+-- ---- connecting ----
+
+--- Those that still live; the others are forgotten.
+local function alive(self)
+  for i = #self.connections, 1, -1 do
+    if self.connections[i].session:error() then
+      close(self.connections[i])
+      table.remove(self.connections, i)
+    end
+  end
+  return self.connections
+end
+
+local function free_one(self)
+  local best
+  for _, connection in ipairs(alive(self)) do
+    if connection.used < connection.limit and (not best or connection.used > best.used) then
+      best = connection
+    end
+  end
+  return best
+end
+
+local function connect(self)
+  local sessions, err = login.connect(self.target)
+  if not sessions then
+    return nil, err
+  end
+  local connection = { session = sessions[1], sessions = sessions, used = 0, limit = self.target.max_sessions }
+  if self.closed then
+    close(connection)
+    return nil, errors.new("unavailable", "ssh: the provider was closed")
+  end
+  table.insert(self.connections, connection)
+  arm(self, connection)
+  return connection
+end
+
+--- One at a time: hosts drop connections when many come at once before they have proven who they are.
+local function connect_in_turn(self, wanted)
+  return self.lock:with(function()
+    local connection = free_one(self)
+    if connection or not wanted() then
+      return connection, nil
+    end
+    return connect(self)
+  end)
+end
+
+local function wake(self)
+  local first = table.remove(self.waiting, 1)
+  if first then
+    first:set()
+  end
+end
+
+--- Waits until somebody gives a place back.
+local function queue_up(self)
+  local event = task.event("a free connection to " .. self.target.name)
+  table.insert(self.waiting, event)
+  local ok, err = pcall(event.wait, event)
+  for i, other in ipairs(self.waiting) do
+    if other == event then
+      table.remove(self.waiting, i)
+    end
+  end
+  if not ok then
+    if event.is_set then
+      wake(self) -- the place is somebody else's
+    end
+    error(err, 0)
+  end
+end
+
+--- A connection with a free place, which is taken. Urgent: without waiting for other commands to end.
+---@async
+---@param urgent boolean?
+---@return luarium.ssh.Connection? connection
+---@return luarium.Error? err
+function Pool:take(urgent)
+  while true do
+    local connection = free_one(self)
+    if not connection then
+      local function wanted()
+        return urgent or #alive(self) < self.target.connections
+      end
+      if wanted() then
+        local err
+        connection, err = connect_in_turn(self, wanted)
+        if err then
+          return nil, err
+        end
+      else
+        queue_up(self)
+      end
+    end
+    if connection and not connection.session:error() then
+      disarm(connection)
+      connection.used = connection.used + 1
+      return connection
+    end
+  end
+end
+
+---@param connection luarium.ssh.Connection
+function Pool:give_back(connection)
+  connection.used = connection.used - 1
+  if connection.used == 0 and not self.closed and not connection.session:error() then
+    arm(self, connection)
+  end
+  wake(self)
+end
+
+--- Asks for a command on some connection. A connection that turns out to be dead, or that is full, is replaced as long
+--- as the host cannot have seen the request.
+---@async
+---@param options table for session:exec
+---@param urgent boolean?
+---@return userdata? channel
+---@return luarium.ssh.Connection|luarium.Error connection_or_err
+function Pool:open(options, urgent)
+  local lost = 0
+  while true do
+    local connection, err = self:take(urgent)
+    if not connection then
+      return nil, err
+    end
+    local channel, started
+    channel, err = connection.session:exec(options)
+    if channel then
+      local ok, failure = pcall(function()
+        started, err = task.await(channel:start())
+      end)
+      if started then
+        return channel, connection
+      end
+      if not ok or channel:asked() and err.name ~= "SSH_SHELL" then
+        return nil, { channel = channel, connection = connection, raised = not ok and failure or nil, err = err }
+      end
+      channel:close()
+    end
+    self:give_back(connection)
+    if err.name == "SSH_REFUSED" and connection.used > 0 then
+      connection.limit = math.max(1, connection.used)
+    elseif err.name == "SSH_LOST" and lost < 2 then
+      lost = lost + 1
+    else
+      return nil, err
+    end
+  end
+end
+
+--- Closes all connections.
+function Pool:close()
+  self.closed = true
+  while self.connections[1] do
+    drop(self, self.connections[1])
+  end
+  while self.waiting[1] do
+    wake(self)
+  end
+end
+
+return M

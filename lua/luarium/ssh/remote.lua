@@ -1,0 +1,438 @@
+--- Commands on the host: started so that they can be found and killed there, with streams as a local process has.
+local errors = require "luarium.error"
+local exec_over_spawn = require("luarium.provider.emulate.exec").exec_over_spawn
+local native = require "luarium.native"
+local scheduler = require "luarium.task.scheduler"
+local scripts = require "luarium.ssh.scripts"
+local task = require "luarium.task"
+local text = require "luarium.ssh.text"
+
+local await = task.await
+local monotonic = native.loop.monotonic
+
+local M = {}
+
+local ARGUMENT_MAX = 131071 -- bytes of one argument or variable: Linux takes no more
+local TOTAL_MAX = 2000000 -- bytes of all of them
+local KILL_BUDGET = 5 -- seconds that killing may take, connecting again included
+local MARKER_WAIT = 10 -- seconds that a command which is to be killed has to tell its process id
+
+local count = 0
+local prefix = native.crypto.hex_encode(native.crypto.random(8))
+
+--- The value ends in a dot, so that none is the beginning of another one.
+local function new_cookie()
+  count = count + 1
+  return ("LUARIUM_EXEC=%s-%d."):format(prefix, count)
+end
+
+-- ---- killing ----
+
+local function sweep(pool, cookie, pid)
+  local result, err = M.script(pool, scripts.kill, { cookie, pid or "" }, { urgent = true })
+  if not result then
+    return nil, err
+  elseif result.exit_code ~= 0 then
+    return nil, errors.new("io", "ssh: what the command had started could not be killed: " .. result.stderr)
+  end
+  return true
+end
+
+--- Kills what could not be killed when its connection was lost.
+local function sweep_orphans(pool)
+  local cookies = pool.orphans
+  pool.orphans = {}
+  for _, cookie in ipairs(cookies) do
+    local ok, done = pcall(sweep, pool, cookie)
+    if not (ok and done) then
+      table.insert(pool.orphans, cookie)
+    end
+  end
+end
+
+--- Kills a command within a bound, also while the task is being cancelled. What cannot be reached now is killed when
+--- the host is reached again.
+local function put_down(pool, cookie, pid)
+  local ok, done, err = pcall(task.shield, KILL_BUDGET, sweep, pool, cookie, pid)
+  if not (ok and done) then
+    table.insert(pool.orphans, cookie)
+    return nil, errors.from(ok and err or done)
+  end
+  return true
+end
+
+-- ---- processes ----
+
+---@class luarium.ssh.Process
+---@field pid integer? on the host
+---@field cookie string
+---@field own boolean? a script of ours, which ends by itself
+---@field given_up boolean? it is among the orphans
+local Process = {}
+Process.__index = Process
+
+function Process:read(max)
+  return await(self.channel:read(max))
+end
+
+function Process:write(bytes)
+  return await(self.channel:write(bytes))
+end
+
+--- On a terminal the end of input is a character.
+function Process:close_stdin()
+  if self.closed or self.input_ended then
+    return
+  end
+  self.input_ended = true
+  if not self.pty then
+    self.channel:close_stdin()
+    return
+  end
+  self.channel:send("\4")
+end
+
+function Process:wait()
+  local ok, err = await(self.channel:wait())
+  if not ok then
+    return nil, err
+  end
+  self.finished = self.finished or monotonic()
+  local status = self.channel:status()
+  return {
+    exit_code = not self.timed_out and status.exit_code or nil,
+    signal = self.timed_out and "SIGKILL" or status.signal, timed_out = self.timed_out or false,
+    held_open = status.held_open, duration = self.finished - self.started,
+  }
+end
+
+local function ended(self)
+  return self.channel:status() ~= nil
+end
+
+---@param signal string|integer|nil
+function Process:kill(signal)
+  if self.closed then
+    return nil, errors.new("invalid", "process.kill: the process is closed")
+  elseif ended(self) then
+    return nil, errors.new("not_found", "process.kill: it has ended")
+  end
+  signal = tostring(signal or "KILL"):gsub("^SIG", "")
+  if not signal:match("^%w+$") then
+    return nil, errors.new("invalid", "process.kill: there is no signal " .. signal)
+  end
+  if signal == "KILL" or signal == "9" then
+    local ok, err = put_down(self.pool, self.cookie, self.pid)
+    self.given_up = not ok
+    return ok, err
+  end
+  local result, err = M.script(self.pool, scripts.signal, { signal, self.pid }, { urgent = true })
+  if not result then
+    return nil, err
+  elseif result.exit_code ~= 0 then
+    return nil, errors.new("invalid", "process.kill: " .. result.stderr:gsub("%s+$", ""))
+  end
+  return true
+end
+
+function Process:resize(cols, rows)
+  return self.channel:resize(cols, rows)
+end
+
+local function release(self)
+  if self.timer then
+    scheduler.forget(self.timer)
+    self.timer:cancel()
+    self.timer = nil
+  end
+  self.channel:close()
+  self.pool:give_back(self.connection)
+end
+
+--- Kills what still runs. Where it may wait, it does so until that is dead.
+function Process:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  if ended(self) or self.own or self.given_up then
+    return release(self)
+  end
+  local function finish()
+    put_down(self.pool, self.cookie, self.pid)
+    release(self)
+  end
+  if task.current() and coroutine.isyieldable() then
+    finish()
+  else
+    task.spawn_detached("the end of a command on " .. self.pool.target.name, finish)
+  end
+end
+
+local function arm(self, seconds)
+  local op = native.loop.sleep(seconds)
+  self.timer = op
+  scheduler.on_complete(op, function()
+    if self.timer == op then
+      self.timer = nil
+      self.timed_out = not ended(self)
+      if self.timed_out then
+        task.spawn_detached("the timeout of a command on " .. self.pool.target.name, put_down, self.pool, self.cookie,
+          self.pid)
+      end
+    end
+  end)
+end
+
+-- ---- starting ----
+
+---@class luarium.ssh.Command
+---@field argv string[]
+---@field env table<string, string>? added to the environment; never an argument of anything
+---@field cookie string? "NAME=value" of a sandbox, in the environment from the very beginning
+---@field root string? of the sandbox, which must exist
+---@field cwd string?
+---@field home boolean? HOME and TMPDIR are those of the sandbox
+---@field merge boolean?
+---@field pty boolean?
+---@field cols integer?
+---@field rows integer?
+---@field window integer? bytes that may be under way
+---@field own boolean? a script of ours: it ends by itself, and nothing of it has to be found again
+---@field urgent boolean? without waiting for other commands to end
+---@field timeout number? seconds
+
+local function check_size(command)
+  local total = 0
+  local function add(value)
+    total = total + #value + 1
+    return #value <= ARGUMENT_MAX
+  end
+  for i, argument in ipairs(command.argv) do
+    if not add(argument) then
+      return nil, errors.new("invalid", ("argument %d has %d bytes: expected at most %d: hand it over through stdin or "
+        .. "a file"):format(i, #argument, ARGUMENT_MAX))
+    end
+  end
+  for name, value in pairs(command.env or {}) do
+    if not add(name .. "=" .. value) then
+      return nil, errors.new("invalid", ("env: %s has %d bytes: expected at most %d with its name"):format(name, #value,
+        ARGUMENT_MAX))
+    end
+  end
+  if total > TOTAL_MAX then
+    return nil, errors.new("invalid", ("the arguments and the environment are too large: %d bytes, expected at most %d")
+      :format(total, TOTAL_MAX))
+  end
+  return true
+end
+
+--- The sh code that becomes the command. It tells its process id and that it will run, in a line with the marker, on
+--- every stream; what came before is the login shell's own.
+local function body_of(command, marker)
+  return function(quote)
+    local code = {}
+    local function add(format, ...)
+      code[#code + 1] = format:format(...)
+    end
+    if command.root then
+      add('lum_r=%s; [ -e "$lum_r/state.json" ] || { echo %s $$ gone; exit 1; };', quote(command.root), marker)
+    end
+    if command.cwd then
+      add("cd -P %s 2>/dev/null || { echo %s $$ cwd; exit 1; };", quote(command.cwd), marker)
+    end
+    if command.home then
+      add("HOME=$lum_r/home TMPDIR=$lum_r/tmp LANG=C.UTF-8; export HOME TMPDIR LANG;")
+    end
+    local odd = {}
+    for name, value in pairs(command.env or {}) do
+      if name:match("^[%a_][%w_]*$") then
+        add("export %s=%s;", name, quote(value))
+      else
+        odd[#odd + 1] = quote(name .. "=" .. value) -- sh itself has no such variables
+      end
+    end
+    if command.merge then
+      add("exec 2>&1;")
+    end
+    add("echo %s $$ ok;%s", marker, (command.merge or command.pty) and "" or " echo " .. marker .. " >&2;")
+    add("set --")
+    for _, argument in ipairs(command.argv) do
+      add("%s", quote(argument))
+    end
+    add("; exec %s%s \"$@\"", #odd > 0 and "env " or "", table.concat(odd, " "))
+    return table.concat(code, " ")
+  end
+end
+
+--- A terminal would show the first line and cut it: it goes through a file there.
+local function put_line(pool, command, line)
+  local path = command.root .. "/run." .. native.crypto.ulid()
+  local result, err = M.script(pool, scripts.put, { path, command.root }, { stdin = line, urgent = command.urgent })
+  if not result then
+    return nil, err
+  elseif result.exit_code == 3 then
+    return nil, errors.new("sandbox_gone", "the sandbox no longer exists")
+  elseif result.exit_code ~= 0 then
+    return nil, errors.new("io", "ssh: cannot write " .. path .. ": " .. result.stderr:gsub("%s+$", ""))
+  end
+  return path
+end
+
+local function prepare(pool, command, cookie, marker)
+  local env = command.own and {} or { command.cookie, cookie }
+  local hidden = next(command.env or {}) ~= nil
+  local made = text.build(env, body_of(command, marker), hidden)
+  if made.line and command.pty then
+    local path, err = put_line(pool, command, made.line)
+    if not path then
+      return nil, err
+    end
+    return text.from_file(env, path)
+  end
+  return made
+end
+
+--- It may run, or be about to: it is told apart by its marker, and killed.
+local function abandon(pool, cookie, failed, own)
+  pcall(task.shield, MARKER_WAIT, function()
+    if not own and not failed.connection.session:error() then
+      await(failed.channel:start())
+    end
+  end)
+  if failed.channel:asked() and not own then
+    put_down(pool, cookie, failed.channel:note():match("%d+"))
+  end
+  failed.channel:close()
+  pool:give_back(failed.connection)
+end
+
+local function interpret(command, note)
+  local pid, word = note:match("^ (%d+) (%a+)")
+  if word == "gone" then
+    return nil, errors.new("sandbox_gone", "the sandbox no longer exists")
+  elseif word == "cwd" then
+    return nil, errors.new("not_found", ("the working directory %s does not exist"):format(command.cwd),
+      { name = "ENOENT" })
+  elseif word ~= "ok" then
+    return nil, errors.new("protocol", "ssh: the host gave an answer that makes no sense")
+  end
+  return tonumber(pid)
+end
+
+--- Starts a command; it runs when this returns.
+---@async
+---@param pool luarium.ssh.Pool
+---@param command luarium.ssh.Command
+---@return luarium.ssh.Process? process
+---@return luarium.Error? err
+function M.start(pool, command)
+  local ok, err = check_size(command)
+  if not ok then
+    return nil, err
+  end
+  if #pool.orphans > 0 and not command.own then
+    sweep_orphans(pool)
+  end
+  local started = monotonic()
+  local cookie = new_cookie()
+  local marker = "lum" .. cookie:match("=(.*)%.$")
+  local made
+  made, err = prepare(pool, command, cookie, marker)
+  if not made then
+    return nil, err
+  end
+  local channel, connection = pool:open({
+    command = made.command, input = made.line, marker = marker, pty = command.pty, cols = command.cols,
+    rows = command.rows, window = command.window,
+  }, command.urgent)
+  if not channel then
+    if connection.channel then
+      abandon(pool, cookie, connection, command.own)
+      if connection.raised then
+        error(connection.raised, 0)
+      end
+      return nil, connection.err
+    end
+    return nil, connection
+  end
+  local self = setmetatable({
+    channel = channel, connection = connection, pool = pool, cookie = cookie, pty = command.pty, started = started,
+    own = command.own,
+  }, Process)
+  self.pid, err = interpret(command, channel:note())
+  if not self.pid then
+    self.closed = true
+    release(self)
+    return nil, err
+  end
+  if command.timeout then
+    arm(self, math.max(0, command.timeout - (monotonic() - started)))
+  end
+  return self
+end
+
+local function copy(options)
+  local result = {}
+  for key, value in pairs(options) do
+    result[key] = value
+  end
+  return result
+end
+
+--- Runs a command to its end. Its time counts from the call.
+---@async
+---@param pool luarium.ssh.Pool
+---@param command luarium.ssh.Command
+---@param options table of exec
+---@return table? result
+---@return luarium.Error? err
+function M.run(pool, command, options)
+  local limit, started = options.timeout, monotonic()
+  local process, err
+  if limit then
+    local ok, failure = pcall(task.timeout, limit, function()
+      process, err = M.start(pool, command)
+    end)
+    if not ok and (task.cancel_reason() or not errors.is(failure, "timeout")) then
+      error(failure, 0)
+    elseif not ok then
+      return {
+        signal = "SIGKILL", stdout = "", stderr = "", stdout_bytes = 0, stderr_bytes = 0, truncated = false,
+        timed_out = true, oom = false, duration = monotonic() - started,
+      }
+    end
+    options = copy(options)
+    options.timeout = math.max(0, limit - (monotonic() - started))
+  else
+    process, err = M.start(pool, command)
+  end
+  if not process then
+    return nil, err
+  end
+  local inner = { call = function()
+    return process
+  end }
+  return exec_over_spawn(inner, nil, command, options)
+end
+
+--- Runs a script of ours with arguments, outside of any sandbox.
+---@async
+---@param pool luarium.ssh.Pool
+---@param script string
+---@param args (string|integer)[]
+---@param options {stdin: string?, urgent: boolean?, max_output: integer?}?
+---@return table? result
+---@return luarium.Error? err
+function M.script(pool, script, args, options)
+  options = options or {}
+  local argv = { "sh", "-c", script, "luarium" }
+  for _, arg in ipairs(args) do
+    argv[#argv + 1] = tostring(arg)
+  end
+  return M.run(pool, { argv = argv, urgent = options.urgent, own = true }, {
+    stdin = options.stdin, max_output = options.max_output or 1048576,
+  })
+end
+
+return M
