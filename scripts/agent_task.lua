@@ -103,7 +103,7 @@ return {
       print("results: " .. summary.folder)
     end
     if not summary.ok and not run.silent then
-      luarium.error.raise("io", ("the task failed: %s (what it said is in %s/logs)"):format(summary.tests
+      luarium.error.raise("io", ("the task failed: %s (what there is of it is in %s)"):format(summary.tests
         and describe("tests", summary.tests) or describe("agent", summary.agent), summary.folder))
     end
     return summary

@@ -3,7 +3,6 @@
 #include <lauxlib.h>
 #include <luarium.h>
 #include <lualib.h>
-#include <math.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -48,7 +47,7 @@ int main(void) {
   while (open || tasks > 0) {
     struct pollfd fds[] = {{luarium_fd(L), POLLIN, 0}, {open ? STDIN_FILENO : -1, POLLIN, 0}};
     double seconds = luarium_next_wakeup(L);
-    poll(fds, 2, seconds < 0 ? -1 : (int)ceil(seconds * 1000));
+    poll(fds, 2, seconds < 0 ? -1 : (int)(seconds * 1000) + 1);
     if (fds[1].revents)
       open = read_line(L);
     tasks = luarium_step(L, 0.01);

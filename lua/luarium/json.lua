@@ -46,7 +46,14 @@ function M.decode(text)
   return nil, errors.new("protocol", "json: " .. tostring(value))
 end
 
---- The same without nulls: a key that is null is absent.
+local to_integer = rawget(math, "tointeger") -- Lua 5.4 only
+
+--- lua-cjson makes a float of every number, which then would be written as 3.0.
+local function whole(value)
+  return to_integer and type(value) == "number" and to_integer(value) or value
+end
+
+--- The same without nulls, and with whole numbers as integers where Lua has them: a key that is null is absent.
 ---@param text string
 ---@return any value
 ---@return luarium.Error? err
@@ -61,6 +68,8 @@ function M.decode_plain(text)
         t[key] = nil
       elseif type(item) == "table" then
         strip(item)
+      else
+        t[key] = whole(item)
       end
     end
     return t
@@ -68,7 +77,7 @@ function M.decode_plain(text)
   if value == M.null then
     return nil
   end
-  return type(value) == "table" and strip(value) or value
+  return type(value) == "table" and strip(value) or whole(value)
 end
 
 return M

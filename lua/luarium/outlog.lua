@@ -103,7 +103,9 @@ local function on_operation(record)
   end
   local result = record.result or {}
   append(record.sandbox, { time = record.time, event = record.event, phase = record.phase, command = record.command,
-    exit_code = result.exit_code, duration = record.duration, error = record.error and record.error.message })
+    name = record.phase == "start" and record.event == "sandbox.create" and record.name or nil,
+    exit_code = result.exit_code, signal = result.signal, timed_out = result.timed_out or nil,
+    duration = record.duration, error = record.error and record.error.message })
   if record.event == "sandbox.destroy" then
     close(record.sandbox)
   end
@@ -141,15 +143,31 @@ end
 
 -- ---- reading ----
 
---- The ids that have a log, also of sandboxes that are gone.
----@async
----@return string[]
-function M.ids()
-  local ids = {}
-  for _, entry in ipairs(await(fs.ls(folder())) or {}) do
-    ids[#ids + 1] = entry.name:match("^(sbx_%w+)%.log$")
+--- The name that a sandbox was created with: in the first record, while that is kept.
+local function name_of(id)
+  for _, path in ipairs({ M.path(id) .. ".1", M.path(id) }) do
+    local file = io.open(path, "rb")
+    local record = file and json.decode_plain(file:read("*L") or "")
+    if file then
+      file:close()
+      return type(record) == "table" and type(record.name) == "string" and record.name or nil
+    end
   end
-  return ids
+end
+
+--- The logs there are, also of sandboxes that are gone; those that were written last at the end.
+---@async
+---@return {id: string, name: string?, written: number}[] written: seconds since the epoch
+function M.kept()
+  local list = {}
+  for _, entry in ipairs(await(fs.ls(folder())) or {}) do
+    local id = entry.name:match("^(sbx_%w+)%.log$")
+    list[#list + 1] = id and { id = id, name = name_of(id), written = entry.mtime }
+  end
+  table.sort(list, function(a, b)
+    return a.written < b.written
+  end)
+  return list
 end
 
 --- When something was last written of the sandbox.

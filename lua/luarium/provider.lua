@@ -144,6 +144,18 @@ end
 
 local builtin = { "local", "bubblewrap", "docker", "ssh" }
 
+--- Whether an adapter of this name comes with the library.
+---@param name string
+---@return boolean
+function M.is_builtin(name)
+  for _, known in ipairs(builtin) do
+    if known == name then
+      return true
+    end
+  end
+  return false
+end
+
 --- The adapter of this name. Raises `invalid` when there is none, with what there is.
 ---@param name string
 ---@return luarium.ProviderDefinition

@@ -187,7 +187,8 @@ end
 
 local types = {
   text = "text", number = "a number", integer = "a whole number", boolean = "true or false", seconds = "seconds",
-  list = "a list (give it several times, or as JSON)", table = "a JSON object", secret = "env:VARIABLE",
+  list = "a list (give it several times, or as JSON)", table = "a JSON object",
+  secret = "env:VARIABLE, and the variable set",
 }
 
 local converters = {
@@ -212,7 +213,7 @@ local converters = {
   end,
   secret = function(text)
     local variable = text:match("^env:([%w_]+)$")
-    return variable and require("luarium.secret").env(variable)
+    return variable and os.getenv(variable) and require("luarium.secret").env(variable)
   end,
 }
 

@@ -43,9 +43,15 @@ describe("luarium", function()
     { { "create", "--nmae", "x" }, "create: unknown option '--nmae': did you mean '--name'?" },
     { { "create", "--name" }, "create: option --name needs its NAME" },
     { { "create", "--json=1" }, "create: option --json takes no value" },
-    { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, got 'soon'" },
+    { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, more than 0, got 'soon'" },
+    { { "create", "--timeout", "0" }, "create: option --timeout: expected seconds, more than 0, got '0'" },
+    { { "create", "-n", "a:b" }, "create: 'a:b' is no name: expected a text without ':' and '/'" },
+    { { "create", "-n", "" }, "create: '' is no name" },
+    { { "create", "-n", "sbx_01" }, "create: 'sbx_01' is no name" },
+    { { "create", "-e", "1A=2" }, "create: option -e: expected NAME=VALUE" },
+    { { "provider", "new", "local" }, "provider new: 'local' is built in" },
     { { "create", "-e", "no value" }, "create: option -e: expected NAME=VALUE, or the NAME" },
-    { { "create", "-l", "novalue" }, "create: option -l: expected NAME=VALUE, got 'novalue'" },
+    { { "create", "-l", "novalue" }, "create: option -l: expected KEY=VALUE, got 'novalue'" },
     { { "script.lua" }, "there is no command 'script.lua'\nhint: try `luarium run script.lua`" },
     { { "create", "extra" }, "create: 'extra' is too much" },
     { { "--color", "blue", "ls" }, "ls: option --color: expected one of auto, always, never, got 'blue'" },
@@ -99,10 +105,13 @@ describe("luarium", function()
     place:ok({ "create", "-n", "frontend" })
     local result = place:run({ "exec", "frontned", "true" })
     assert.truthy(result.stderr:find("there is no sandbox 'frontned': did you mean 'frontend'?", 1, true), result.stderr)
-    place:ok({ "create", "-n", "frontend" })
+    result = place:run({ "create", "-n", "frontend" })
+    assert.truthy(result.stderr:find("a sandbox is called 'frontend' already", 1, true), result.stderr)
+    local id = result.stdout:gsub("\n", "")
+    assert.equal("yes", place:ok({ "exec", id:sub(-6), "printf yes" }))
     result = place:run({ "exec", "frontend", "true" })
     assert.equal(125, result.exit_code)
-    assert.truthy(result.stderr:find("frontend fits 2 sandboxes by name: sbx_", 1, true), result.stderr)
+    assert.truthy(result.stderr:find("'frontend' fits 2 sandboxes by name: sbx_", 1, true), result.stderr)
   end))
 
   it("destroys all only when told twice", within(function(place)
@@ -155,9 +164,10 @@ describe("luarium", function()
 
   it("shows what providers can do", within(function(place)
     local text = place:ok({ "providers" })
-    assert.truthy(text:find("\nexec +native +native\n"), text)
-    assert.truthy(text:find("\nread_file +emulated +native\n"), text)
-    assert.truthy(text:find("\nsnapshot +%- +%-\n"), text)
+    assert.truthy(text:find("^ +bubblewrap +docker +local +ssh\n"), text)
+    assert.truthy(text:find("\nexec +native +native +native +native\n"), text)
+    assert.truthy(text:find("\nread_file +emulated +%a+ +native +%a+\n"), text)
+    assert.truthy(text:find("\nsnapshot +%- +native +%- +%-\n"), text)
     local list = json.decode(place:ok({ "providers", "--json" })).providers
     assert.equal("unsupported", list[1].capabilities.fork)
   end))
@@ -289,7 +299,7 @@ describe("luarium provider new", function()
       local again = place:run({ "provider", "new", "acme" })
       assert.same({ 1, true }, { again.exit_code, again.stderr:find("exists already", 1, true) ~= nil })
       assert.equal(2, place:run({ "provider", "new", "Acme!" }).exit_code)
-      assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +local\n"))
+      assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +docker +local +ssh\n"))
       local function here(list)
         local root = assert(task.await(require("luarium.native").fs.realpath(".")))
         return (list:gsub("[^;]+", function(path)

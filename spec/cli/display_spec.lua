@@ -143,6 +143,21 @@ describe("the display on a terminal", function()
     process:close()
   end))
 
+  it("keeps the order of what the script prints, also of half a line", within(function(place)
+    local process, _, read = run(place, [[
+      local box = luarium.create { name = "one" }
+      print("after create")
+      io.write("half ")
+      box:exec("echo out; sleep 0.5")
+      io.write("a line\n")
+      box:destroy()
+      print("last")]], 70, 20)
+    local text = read()
+    assert.truthy(text:find("one create ok [^\n]+\nafter create\nhalf a line\n[^\n]+ one exec [^\n]+\n[^\n]+ one destroy ok "
+      .. "[^\n]+\nlast\n$"), text)
+    process:close()
+  end))
+
   it("has a bar for what a provider tells of a create", within(function(place)
     slow.write(place)
     local process, _, read = run(place, 'luarium.create { provider = "slow", name = "demo" }:destroy()', 90, 20)

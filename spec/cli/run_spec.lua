@@ -41,6 +41,7 @@ describe("luarium run", function()
   end))
 
   it("gives a declared script its inputs with their types", within(function(place)
+    place.env.TOKEN = "t0ken-t0ken"
     local result = script(place, declared, { "name=n", "count=5", "ratio=0.5", "on=yes", "list=a", "list=b,c",
       'map={"a":"m"}', "token=env:TOKEN", "--out", "there" })
     assert.equal("n\t5\tinteger\t0.5\ttrue\ta+b,c\tm\t[secret TOKEN]\tthere\n", result.stdout)
@@ -55,7 +56,7 @@ describe("luarium run", function()
     for _, fault in ipairs({ "unknown input 'nmae': did you mean 'name'?", "'name' is missing: expected text (whose)",
       "'count': expected a whole number, got '1.5'", "'ratio': expected a number, got 'much'",
       "'on': expected true or false, got 'maybe'", "'map': expected a JSON object, got '['",
-      "'token': expected env:VARIABLE, got something else" }) do
+      "'token': expected env:VARIABLE, and the variable set, got something else" }) do
       assert.truthy(result.stderr:find(fault, 1, true), fault .. "\n" .. result.stderr)
     end
     assert.falsy(result.stderr:find("s3cret", 1, true))

@@ -33,9 +33,9 @@ end
 local watch = server.watchfd(luarium.task.fd(), step)
 
 local function answer(response, ok, result)
-  response.status_code = ok and 200 or 500
+  response.status_code = ok and (result.timed_out and 504 or 200) or 500
   response.headers.content_type = "application/json"
-  response:send(json.encode(ok and { exit_code = result.exit_code, output = result.stdout }
+  response:send(json.encode(ok and { exit_code = result.exit_code, timed_out = result.timed_out or nil, output = result.stdout }
     or { error = tostring(result) }))
 end
 

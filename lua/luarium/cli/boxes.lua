@@ -1,4 +1,4 @@
---- Sandboxes as the command line names them: by id, by the beginning of an id, or by name.
+--- Sandboxes as the command line names them: by id, by the beginning or end of an id, or by name.
 local check = require "luarium.check"
 local errors = require "luarium.error"
 
@@ -16,7 +16,7 @@ local function pick(found, text, what)
     for i, record in ipairs(found) do
       names[i] = describe(record)
     end
-    errors.raise("invalid", ("%s fits %d sandboxes by %s: %s"):format(text, #found, what,
+    errors.raise("invalid", ("'%s' fits %d sandboxes by %s: %s"):format(text, #found, what,
       table.concat(names, ", ")), { data = { hint = "luarium ls" } })
   end
 end
@@ -45,12 +45,12 @@ function M.facts(records)
   return require("luarium.json").array(list)
 end
 
---- Whether a word is long enough and begins the id, with or without its `sbx_`.
+--- Whether a word is long enough and begins the id, with or without its `sbx_`, or ends it, as displays show it.
 ---@param text string
 ---@param id string
 ---@return boolean
-function M.is_beginning(text, id)
-  return #text >= 4 and (id:sub(1, #text) == text or id:sub(5, 4 + #text) == text)
+function M.is_part(text, id)
+  return #text >= 4 and (id:sub(1, #text) == text or id:sub(5, 4 + #text) == text or id:sub(-#text) == text)
 end
 
 --- The record that a word names. Raises `not_found` with the nearest name.
@@ -67,12 +67,12 @@ function M.find(luarium, text)
     if record.name == text then
       named[#named + 1] = record
     end
-    if M.is_beginning(text, record.id) then
+    if M.is_part(text, record.id) then
       prefixed[#prefixed + 1] = record
     end
     names[#names + 1] = record.name
   end
-  local record = pick(named, text, "name") or pick(prefixed, text, "the beginning of the id")
+  local record = pick(named, text, "name") or pick(prefixed, text, "a part of the id")
   if record then
     return record
   end

@@ -99,10 +99,27 @@ end
 
 -- ---- the live part ----
 
-local function box_line(self, box, columns)
+local MAX_NAME = 24 -- columns
+
+local function name_of(box)
+  return format.cut(require("luarium.log").neutral(box.name), MAX_NAME)
+end
+
+--- Columns of the longest name and of the longest time.
+local function widths(self, shown)
+  local now, name, time = self.now(), 0, 0
+  for _, box in ipairs(shown) do
+    name = math.max(name, format.width(name_of(box)))
+    time = math.max(time, #format.elapsed(now - box.since))
+  end
+  return name, time
+end
+
+local function box_line(self, box, columns, name_width, time_width)
   local log = require "luarium.log"
   local now = self.now()
-  local head = ("%s  %s  %s"):format(log.neutral(box.name), format.elapsed(now - box.since),
+  local time = format.elapsed(now - box.since)
+  local head = ("%s  %s%s  %s"):format(format.pad(name_of(box), name_width), (" "):rep(time_width - #time), time,
     log.neutral(box.state or ""))
   local said = box.amount and describe.bar(box.amount, box.verb, now) or log.neutral(box.last)
   if said == "" then
@@ -130,8 +147,9 @@ function Display:live_lines(columns, rows)
   end
   local most = math.max(1, rows - 2 - #lines)
   local shown = self.boxes:visible(count > most and most - 1 or most)
+  local name_width, time_width = widths(self, shown)
   for _, box in ipairs(shown) do
-    lines[#lines + 1] = box_line(self, box, columns)
+    lines[#lines + 1] = box_line(self, box, columns, name_width, time_width)
   end
   if count > #shown then
     lines[#lines + 1] = ("... and %d more"):format(count - #shown)
@@ -142,11 +160,16 @@ end
 --- Makes room for what somebody else writes; the live part comes back with the next drawing.
 function Display:clear()
   if self.screen then
-    self.screen:clear()
+    local above = self.queued
+    self.queued = {}
+    self.screen:draw(above, {})
   end
 end
 
 function Display:draw()
+  if self.partial and not self.closed then
+    return -- the script is in the middle of a line
+  end
   local columns, rows = self.screen:size()
   self.columns = columns
   local above = self.queued
@@ -173,11 +196,15 @@ end
 -- ---- the script's own output ----
 
 --- print and io.write of the script go above the live part, when both are on the terminal.
-local function around(self, print_or_write)
+local function around(self, print_or_write, ends_line)
   return function(...)
-    self:clear()
+    if not self.partial then
+      self:clear()
+    end
     local results = { print_or_write(...) }
     io.stdout:flush()
+    local last = tostring(select(-1, "", ...))
+    self.partial = not ends_line and (last == "" and self.partial or last ~= "" and last:sub(-1) ~= "\n")
     return compat.unpack(results)
   end
 end
@@ -274,7 +301,7 @@ function M.open(context, script)
     self.boxes = boxes.new(self.now)
     self.screen = require("luarium.cli.display.screen").new(2)
     if script and native.tty.isatty(1) then
-      replace_output(script.env, around(self, print), around(self, io.write))
+      replace_output(script.env, around(self, print, true), around(self, io.write))
     end
   end
   self:listen()
@@ -294,6 +321,10 @@ function Display:close()
     self.timer:cancel()
   end
   if self.live then
+    if self.partial and #self.queued > 0 then
+      io.stdout:write("\n")
+      io.stdout:flush()
+    end
     self:draw()
   end
 end

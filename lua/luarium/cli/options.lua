@@ -63,11 +63,15 @@ local converters = {
   end,
   seconds = function(text)
     local n = tonumber(text)
+    return n and n > 0 and n <= 315360000 and n or nil, "seconds, more than 0"
+  end,
+  seconds_or_none = function(text)
+    local n = tonumber(text)
     return n and n >= 0 and n <= 315360000 and n or nil, "seconds"
   end,
   pair = function(text)
     local key, value = text:match("^([^=]+)=(.*)$")
-    return key and { key, value }, "NAME=VALUE"
+    return key and { key, value }, "KEY=VALUE"
   end,
   key = function(text)
     local char = text:lower():match("^ctrl%-([%l%[%]\\^_@])$")
@@ -75,7 +79,7 @@ local converters = {
       "ctrl-LETTER, one of ctrl-@ ctrl-[ ctrl-\\ ctrl-] ctrl-^ ctrl-_, or none"
   end,
   env = function(text)
-    local key, value = text:match("^([^=]+)=(.*)$")
+    local key, value = text:match("^([%a_][%w_]*)=(.*)$")
     if not key and text:match("^[%a_][%w_]*$") then
       key, value = text, require("luarium.secret").env(text)
     end

@@ -93,6 +93,8 @@ function Session:take(line)
   local text = self.pending .. line
   if text:match("^%s*$") then
     return nil
+  elseif self.interactive and (text == "exit" or text == "quit") and rawget(self.env, text) == nil then
+    return 0
   end
   local chunk, fault = compile(text, self.env)
   self.pending = not chunk and not fault and text .. "\n" or ""

@@ -12,7 +12,7 @@ local hints = {
   quota = "`luarium ls` shows what is in use; `luarium destroy` frees it",
   rate_limited = "wait a little and try again",
   sandbox_gone = "`luarium ls` shows the sandboxes there are",
-  timeout = "give it more time with --timeout, or look for what hangs with -v",
+  timeout = "give it more time, or look for what hangs with -v",
   unavailable = "is the service up and reachable? `luarium doctor` looks for common causes",
   unsupported = "`luarium providers` shows what each provider can do",
 }

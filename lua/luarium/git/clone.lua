@@ -172,6 +172,9 @@ end
 local function hint_of(box, address, options, credentials)
   if not credentials and address.username then
     return "pass the token that goes with the name as token"
+  elseif address.scheme == "path" and not shares_files(box) then
+    return "the sandbox looks for it among its own files; file://" .. address.path
+      .. " with mirror = true brings it from this machine"
   elseif address.scheme == "file" and not options.mirror and not shares_files(box) then
     return "the sandbox looks for it among its own files; mirror = true brings it from this machine"
   end

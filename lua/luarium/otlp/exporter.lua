@@ -132,7 +132,8 @@ local function retry_after(response)
   return seconds and seconds >= 0 and math.min(seconds, M.max_delay) or nil
 end
 
---- Sends one request. Returns "sent", "again" or "refused", why, and the seconds the collector wants to be left alone.
+--- Sends one request. Returns "sent", "again" or "refused", why, the seconds the collector wants to be left
+--- alone, and whether it answered at all.
 local function post(self, lane, payload, timeout)
   local target = self.targets[lane.name]
   local response, err = http.request({ method = "POST", url = target.url, headers = target.headers, timeout = timeout,
@@ -146,7 +147,8 @@ local function post(self, lane, payload, timeout)
     return "sent"
   end
   local why = ("%s answered %d: %s"):format(target.url, response.status, response.body:sub(1, 200))
-  return RETRYABLE[response.status] and "again" or "refused", why, retry_after(response)
+  return RETRYABLE[response.status] and "again" or "refused", why, retry_after(response),
+    true
 end
 
 local function settle(self, lane, count)
@@ -154,10 +156,11 @@ local function settle(self, lane, count)
   self.queue = count > 0 and shift(self.queue, count) or self.queue
 end
 
---- One request of a lane with its consequences. Returns whether the lane may go on at once.
+--- One request of a lane with its consequences. Returns whether the lane may go on at once, else whether somebody is
+--- there who may take it later.
 local function attempt(self, lane, timeout)
   local payload, count = take(self, lane)
-  local ok, outcome, why, after = pcall(post, self, lane, payload, timeout)
+  local ok, outcome, why, after, answered = pcall(post, self, lane, payload, timeout)
   if not ok then
     if task.cancel_reason() then
       self.changed = self.changed or lane.name == "metrics"
@@ -175,7 +178,7 @@ local function attempt(self, lane, timeout)
     local delay = retry.delay(backoff, lane.failures, { retry_after = after })
     lane.not_before = loop.monotonic() + delay
     self.changed = self.changed or lane.name == "metrics" -- they are made anew each time
-    return false, after
+    return false, answered
   end
   drop(self, count)
   settle(self, lane, count)
@@ -255,9 +258,9 @@ local function flush_lane(self, lane, deadline)
       end
       task.sleep(lane.not_before - now)
     end
-    local may_go_on, after = attempt(self, lane, math.max(0.001, deadline - loop.monotonic()))
-    if not may_go_on and not after then
-      return -- nobody is there, or does not say when to come back
+    local may_go_on, answered = attempt(self, lane, math.max(0.001, deadline - loop.monotonic()))
+    if not may_go_on and not answered then
+      return -- nobody is there
     end
   end
 end

@@ -29,13 +29,18 @@ local function append(buffer, text)
   vim.api.nvim_buf_set_lines(buffer, last - 1, last, true, vim.split(line .. text, "\n", { plain = true }))
 end
 
---- Runs a command in a sandbox of its own; its output grows in a buffer. Returns the task and the buffer.
+--- Runs a command in a sandbox of its own; its output grows in a buffer below. Returns the task and the buffer.
 function M.exec(command, options)
   local buffer = vim.api.nvim_create_buf(true, true)
+  vim.cmd("botright sbuffer " .. buffer .. " | wincmd p")
   local task = luarium.task.start(function()
     return luarium.with(options or {}, function(box)
       return box:exec(command, { on_stdout = function(text) append(buffer, text) end, merge = true })
     end)
+  end)
+  task:on_done(function()
+    local ok, result = task:result()
+    append(buffer, ok and ("\n[exit code %s]"):format(result.exit_code or result.signal) or "\n[" .. tostring(result) .. "]")
   end)
   M.sleep()
   return task, buffer

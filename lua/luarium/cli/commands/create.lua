@@ -1,5 +1,23 @@
 --- luarium create
 local format = require "luarium.cli.format"
+local options = require "luarium.cli.options"
+
+--- A name must be of use in other commands: `luarium cp NAME:path` has a colon, ids begin with sbx_.
+local function check_name(name)
+  if name and (name == "" or name:find("[%c:/]") or name:find("^%-") or name:find("^sbx_")) then
+    options.usage_error(("create: '%s' is no name: expected a text without ':' and '/' that does not begin with '-' "
+      .. "or 'sbx_'"):format(require("luarium.log").neutral(name)), "luarium create --name demo")
+  end
+end
+
+--- A name that others have is of less use.
+local function warn_of_namesakes(context, luarium, name)
+  local others = name and #luarium.list({ name = name }) or 0
+  if others > 0 then
+    context:note("luarium: %s called '%s' already: the name alone will not tell them apart",
+      others == 1 and "a sandbox is" or others .. " sandboxes are", name)
+  end
+end
 
 return {
   summary = "make a sandbox and print its id",
@@ -15,8 +33,10 @@ return {
     { "-w --cwd", value = "DIR", about = "the working directory" },
   },
   run = function(args, context)
+    check_name(args.name)
     context:task(function()
       local luarium = context:api()
+      warn_of_namesakes(context, luarium, args.name)
       context:show()
       local box = luarium.create({
         provider = args.provider, name = args.name, image = args.image, env = format.map(args.env),

@@ -46,7 +46,7 @@ end
 return {
   summary = "end sandboxes and everything in them",
   example = "luarium destroy demo\nluarium destroy --all --label team=docs --yes",
-  arguments = { { "box", many = true, optional = true, about = "id, beginning of an id, or name" } },
+  arguments = { { "box", many = true, optional = true, about = "id, its beginning or end, or name" } },
   options = {
     { "-a --all", about = "all of them; --provider and --label narrow it down" },
     { "-y --yes", about = "do not ask" },

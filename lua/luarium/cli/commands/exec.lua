@@ -58,7 +58,7 @@ return {
     .. "luarium exec -it demo -- python3",
   passthrough = "COMMAND ...",
   failed_code = 125,
-  arguments = { { "box", about = "id, beginning of an id, or name" } },
+  arguments = { { "box", about = "id, its beginning or end, or name" } },
   options = {
     { "-i --interactive", about = "standard input goes to the command also when it is a terminal" },
     { "-t --tty", about = "the command has a terminal; with -i it is ours, as in `luarium shell`" },

@@ -17,13 +17,14 @@ local function find(luarium, outlog, text)
     error(record, 0)
   end
   local found = {}
-  for _, id in ipairs(outlog.ids()) do
-    if boxes.is_beginning(text, id) then
-      found[#found + 1] = id
+  for _, kept in ipairs(outlog.kept()) do
+    if kept.name == text or boxes.is_part(text, kept.id) then
+      found[#found + 1] = kept.id
     end
   end
   if #found > 1 then
-    errors.raise("invalid", ("%s is the beginning of %d ids: %s"):format(text, #found, table.concat(found, ", ")))
+    errors.raise("invalid", ("'%s' fits %d logs: %s"):format(text, #found, table.concat(found, ", ")),
+      { data = { hint = "luarium logs" } })
   end
   return found[1] or error(record, 0)
 end
@@ -36,8 +37,9 @@ local function describe(record)
   elseif record.phase == "error" then
     return ("%s failed: %s"):format(name, record.error or "?")
   end
-  return ("%s%s, %s"):format(name, record.exit_code and (" exited with %d"):format(record.exit_code) or " done",
-    format.duration(record.duration or 0))
+  local how = record.timed_out and " was stopped: its time was over" or record.signal and " ended by " .. record.signal
+    or record.exit_code and (" exited with %d"):format(record.exit_code) or " done"
+  return ("%s%s, %s"):format(name, how, format.duration(record.duration or 0))
 end
 
 ---@class luarium.cli.LogPrinter
@@ -145,13 +147,34 @@ local function show(args, context, reader, id)
   printer:flush()
 end
 
+--- The logs that are kept, those that were written last at the end.
+local function list(context, luarium, outlog)
+  local alive = {}
+  for _, record in ipairs(luarium.list()) do
+    alive[record.id] = boxes.status(record)
+  end
+  local rows, facts = { { "ID", "NAME", "STATUS", "WRITTEN" } }, {}
+  for i, kept in ipairs(outlog.kept()) do
+    local status = alive[kept.id] or "gone"
+    rows[i + 1] = { kept.id, kept.name or "-", status, os.date("%Y-%m-%d %H:%M:%S", math.floor(kept.written)) }
+    facts[i] = { id = kept.id, name = kept.name, status = status, written = kept.written }
+  end
+  if context.json then
+    return context:print_json(require("luarium.json").array(facts))
+  elseif #facts == 0 then
+    return context:note("no logs; `luarium create` makes a sandbox, and its log")
+  end
+  context:write(format.table(rows))
+end
+
 return {
   summary = "show what a sandbox wrote and what was done to it",
   about = "Output of commands and the operations of every luarium command of this machine on the sandbox, without\n"
-    .. "secrets; at most the last 8 MiB. The logs of sandboxes that are gone are kept until there are 400. With\n"
-    .. "--follow it goes on until the sandbox is destroyed. Programs that embed Luarium write no log.",
-  example = "luarium logs demo --tail 20\nluarium logs demo -f",
-  arguments = { { "box", about = "id, beginning of an id, or name" } },
+    .. "secrets; at most the last 8 MiB. Without BOX, a list of the logs there are: those of sandboxes that are gone\n"
+    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. Programs that embed\n"
+    .. "Luarium write no log.",
+  example = "luarium logs demo --tail 20\nluarium logs demo -f\nluarium logs",
+  arguments = { { "box", optional = true, about = "id, its beginning or end, or name; without: list the logs" } },
   options = {
     { "-f --follow", about = "go on with what comes" },
     { "-n --tail", value = "LINES", type = "number", about = "only so many of the last lines" },
@@ -161,6 +184,9 @@ return {
     return context:task(function()
       local luarium = context:api()
       local outlog = require "luarium.outlog"
+      if not args.box then
+        return list(context, luarium, outlog)
+      end
       local id = find(luarium, outlog, args.box)
       local reader = outlog.reader(id)
       show(args, context, reader, id)

@@ -119,6 +119,10 @@ local function run(args, context)
   if close_events then
     close_events()
   end
+  local left = context.open and require("luarium.cli.main_task").describe_open(context.open, "still there") or ""
+  if left ~= "" then
+    context:note("%s", (left:gsub("\n$", "")))
+  end
   if not ok then
     if require("luarium.error").is(err, "cancelled") and err.name == "EXIT" then
       return err.data.code
@@ -145,7 +149,7 @@ return {
     { "-o --out", value = "DIR", about = "where the script puts its results (default: luarium-out)" },
     { "--events", value = "FILE", about = "append every event to this file, one JSON object a line" },
     { "--ephemeral", about = "keep no journal of the run" },
-    { "--busy-limit", value = "SECONDS", type = "seconds",
+    { "--busy-limit", value = "SECONDS", type = "seconds_or_none",
       about = "how long it may compute without waiting (default: 10; 0: no limit)" },
   },
   help = script_help,

@@ -13,7 +13,7 @@ return {
   example = "luarium shell demo\nluarium shell demo -- htop",
   passthrough = "[COMMAND ...]",
   failed_code = 125,
-  arguments = { { "box", about = "id, beginning of an id, or name" } },
+  arguments = { { "box", about = "id, its beginning or end, or name" } },
   options = {
     { "-w --cwd", value = "DIR", about = "where it starts; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
@@ -28,7 +28,7 @@ return {
       local result = terminal.run(context, box, command, { cwd = args.cwd, user = args.user },
         args.detach_key)
       if not result then
-        context:note("luarium: left %s, which goes on; `luarium shell %s` comes back", box.name or box.id, args.box)
+        context:note("luarium: left %s, which stays; what ran here has ended", box.name or box.id)
         return 0
       end
       return exit_code(result)

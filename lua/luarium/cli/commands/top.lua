@@ -1,11 +1,14 @@
 --- luarium top
 local boxes = require "luarium.cli.boxes"
 local format = require "luarium.cli.format"
+local log = require "luarium.log"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
 local tty = native.tty
 local await = task.await
+
+local MAX_NAME = 24 -- columns, or one long name would push the rest off the screen
 
 local ENTER, LEAVE = "\27[?1049h\27[?25l", "\27[?1049l\27[?25h"
 
@@ -23,11 +26,23 @@ local function rows_of(luarium, filter)
   for _, record in ipairs(luarium.list(filter)) do
     local left, active = left_of(record, now), outlog.last_active(record.id)
     over = over + (left == "over" and 1 or 0)
-    rows[#rows + 1] = { record.id, record.name or "-", record.provider, boxes.status(record),
+    rows[#rows + 1] = { record.id, format.cut(log.neutral(record.name or "-"), MAX_NAME),
+      record.provider, boxes.status(record),
       format.duration(math.max(0, now - (record.created_at or now))),
       active and format.duration(math.max(0, now - active)) or "-", left, format.labels(record.labels) }
   end
   return rows, over
+end
+
+--- What machines are told besides: seconds since anything was done, and until the end.
+local function with_times(facts)
+  local now, outlog = native.loop.realtime(), require "luarium.outlog"
+  for _, fact in ipairs(type(facts) == "table" and facts or {}) do
+    local active = outlog.last_active(fact.id)
+    fact.idle = active and math.max(0, now - active) or nil
+    fact.left = fact.expires_at and math.max(0, fact.expires_at - now) or nil
+  end
+  return facts
 end
 
 ---@class luarium.cli.Top
@@ -44,7 +59,7 @@ function Top:draw()
   end
   self.page = math.max(1, height - 2)
   self.first = math.max(0, math.min(self.first, #lines - 1 - self.page))
-  local head = ("%d sandboxes%s  %s  q quits, arrows scroll"):format(#rows - 1,
+  local head = ("%d sandbox%s%s  %s  q quits, arrows scroll"):format(#rows - 1, #rows == 2 and "" or "es",
     over > 0 and (", %d past their end"):format(over) or "", os.date("%H:%M:%S"))
   local parts = { "\27[H", format.cut(head, columns), "\27[K\r\n", format.cut(lines[1], columns), "\27[K" }
   for i = self.first + 2, math.min(#lines, self.first + 1 + self.page) do
@@ -141,7 +156,7 @@ return {
       local luarium = context:api()
       local filter = { provider = args.provider, labels = format.map(args.label) }
       if context.json then
-        return context:print_json(boxes.facts(luarium.list(filter)))
+        return context:print_json(with_times(boxes.facts(luarium.list(filter))))
       elseif args.once or not (tty.isatty(0) and tty.isatty(1)) then
         return context:write(format.table((rows_of(luarium, filter))))
       end

@@ -48,11 +48,6 @@ local function erase(self, columns, rows)
   return up >= 0 and go_up(up) .. "\27[J" or ""
 end
 
---- Takes the lines away, to make room for what somebody else writes; they come back with the next drawing.
-function Screen:clear()
-  write(self, erase(self, self:size()))
-end
-
 --- Writes over the lines whose text is another now; the cursor stays at the end of the last.
 local function update(self, lines)
   local parts, at = {}, #lines
