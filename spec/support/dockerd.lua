@@ -63,6 +63,7 @@ end() {
   kill -9 $pid 2>/dev/null
   wait $pid 2>/dev/null
 }
+: >"$dir/log"
 driver=overlay2
 launch "$@" || { end KILL; driver=vfs; : >"$dir/log"; rm -rf "$dir/data"; launch "$@"; }
 if [ $? = 0 ]; then echo "ready $network $driver" >"$dir/ready"; else echo failed >"$dir/ready"; fi

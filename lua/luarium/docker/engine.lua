@@ -2,6 +2,7 @@
 local client = require "luarium.provider.client"
 local errors = require "luarium.error"
 local http = require "luarium.http"
+local json = require "luarium.json"
 local log = require "luarium.log"
 local native = require "luarium.native"
 local secret = require "luarium.secret"
@@ -253,7 +254,8 @@ end
 
 --- The error for an answer with a status of at least 400 and a body.
 local function answer_error(self, method, path, status, body)
-  local words = body:match('"message"%s*:%s*"(.-[^\\])"') or body
+  local value = json.decode_plain(body)
+  local words = type(value) == "table" and type(value.message) == "string" and value.message or body
   local kinds = { [400] = "invalid", [401] = "auth", [403] = "auth", [404] = "not_found", [409] = "conflict" }
   local err = errors.new(kinds[status] or "unavailable", ("%s %s: the engine answered %d: %s"):format(method, path,
     status, log.neutral(words):gsub("%s+$", ""):sub(1, 300)), { status = status, provider = "docker" })

@@ -108,10 +108,10 @@ local function pull_once(self, engine, image, options)
   local stream, err = engine:open("POST", path, {
     headers = auth.pull_headers(self.config.registries, image), idle_timeout = SILENCE, body = "",
   })
-  if not stream then
-    return nil, err
-  end
   local what = "pull " .. image
+  if not stream then
+    return nil, err:wrap(what)
+  end
   return read_lines(stream, what, options.on_progress and layers(options.on_progress, what) or function() end)
 end
 

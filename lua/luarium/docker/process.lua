@@ -197,12 +197,18 @@ local function inspect(self)
   return nil
 end
 
+--- Whether the container has ended. Its end may be noticed a little later than that of what ran in it.
 local function container_is_over(self)
-  local facts, err = self.engine:request("GET", "/containers/" .. self.container .. "/json", { timeout = 10 })
-  if not facts then
-    return err.status == 404, err
+  for attempt = 1, 6 do
+    local facts, err = self.engine:request("GET", "/containers/" .. self.container .. "/json", { timeout = 10 })
+    if not facts then
+      return err.status == 404, err.status ~= 404 and err or nil
+    elseif not (facts.State and facts.State.Running) then
+      return true
+    end
+    task.sleep(0.03 * attempt)
   end
-  return not (facts.State and facts.State.Running)
+  return false
 end
 
 local function gone(self)
