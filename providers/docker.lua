@@ -25,18 +25,20 @@ local function spawn(self, box, command, options)
     return nil, err
   end
   local env, cookie = environment(box, options)
+  local function explain()
+    return container.explain(self, engine, box.external_id)
+  end
   local started
   started, err = process.spawn({
-    engine = engine, provider = self.name, container = box.external_id, argv = command.argv,
+    engine = engine, provider = self.name, container = box.external_id, explain = explain, argv = command.argv,
     cwd = options.cwd or box.cwd, env = env, cookie = cookie, user = options.user, merge = options.merge,
     pty = options.pty, cols = options.cols, rows = options.rows, timeout = options.timeout,
     pids_limit = box.data and box.data.pids,
   })
   if started then
     return started
-  elseif errors.is(err) and (err.status == 404 or err.status == 409 or err.status == 500
-    or err.kind == "sandbox_gone") then
-    return nil, container.explain(self, engine, box.external_id) or err
+  elseif errors.is(err) and (err.status == 404 or err.status == 409 or err.status == 500) then
+    return nil, explain() or err
   end
   return nil, err
 end

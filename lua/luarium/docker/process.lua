@@ -211,9 +211,10 @@ local function container_is_over(self)
   return false
 end
 
+--- The container has ended: the provider knows what to say, and takes away what is left of it.
 local function gone(self)
-  return errors.new("sandbox_gone", ("exec: the container %s has ended"):format(self.container:sub(1, 12)),
-    { provider = self.provider })
+  return self.explain() or errors.new("sandbox_gone", ("exec: the container %s has ended"):format(
+    self.container:sub(1, 12)), { provider = self.provider })
 end
 
 --- The stream ended without a mark: the shell was killed, the container has ended, or the connection was cut.
@@ -584,6 +585,7 @@ end
 ---@field engine luarium.docker.Engine
 ---@field provider string the provider's configured name
 ---@field container string
+---@field explain fun(): luarium.Error? what to say when nothing runs in the container any more
 ---@field argv string[]
 ---@field cwd string
 ---@field env table<string, string>
@@ -598,7 +600,7 @@ end
 
 local function new(options, wrapped)
   local self = setmetatable({
-    engine = options.engine, provider = options.provider, container = options.container,
+    engine = options.engine, provider = options.provider, explain = options.explain, container = options.container,
     prey = { container = options.container, cookie = options.cookie, user = options.user,
       pids_limit = options.pids_limit }, pty = options.pty, mark = wrapped.mark, parser = frames.new(options.pty),
     marked = { stdout = frames.marked(wrapped.mark), stderr = frames.marked(wrapped.mark) },
