@@ -26,10 +26,13 @@ function M.missing()
 end
 
 -- Starts dockerd, says so, and ends it with everything that belongs to it when its input ends. A line "kill" kills it,
--- "stop" stops it, "start" starts it again. $1 folder, $2 bridge, $3 its address, the rest: options of dockerd.
+-- "stop" stops it, "start" starts it again. $1 folder, $2 bridge, $3 its address, $4 size of a file system in memory
+-- for its data or nothing, the rest: options of dockerd.
 local KEEPER = [=[
-dir=$1 bridge=$2 address=$3
-shift 3
+dir=$1 bridge=$2 address=$3 size=$4
+shift 4
+mkdir -p "$dir/data"
+[ -z "$size" ] || mount -t tmpfs -o "size=$size" none "$dir/data"
 export PATH=$PATH:/usr/sbin:/sbin
 if ip link add "$bridge" type bridge 2>/dev/null && ip addr add "$address" dev "$bridge" && ip link set "$bridge" up; then
   network=$bridge
@@ -65,11 +68,15 @@ end() {
 }
 : >"$dir/log"
 driver=overlay2
-launch "$@" || { end KILL; driver=vfs; : >"$dir/log"; rm -rf "$dir/data"; launch "$@"; }
+launch "$@" || { end KILL; driver=vfs; : >"$dir/log"; rm -rf "$dir/data/"*; launch "$@"; }
 if [ $? = 0 ]; then echo "ready $network $driver" >"$dir/ready"; else echo failed >"$dir/ready"; fi
 while read -r word; do
   case $word in
-    kill) end KILL; echo done >"$dir/answer" ;;
+    kill)
+      end KILL
+      kill -9 "$(cat "$dir/exec/containerd/containerd.pid")"
+      rm -f "$dir/exec/containerd/containerd.pid" "$dir"/exec/containerd/*.sock
+      echo done >"$dir/answer" ;;
     stop) end TERM; echo done >"$dir/answer" ;;
     start) : >"$dir/log"; rm -f "$dir/pid"; launch "$@" && echo done >"$dir/answer" || echo failed >"$dir/answer" ;;
   esac
@@ -156,14 +163,18 @@ function Engine:stop()
 end
 
 --- Starts one with an image of busybox.
----@param ... string options of dockerd
+---@param options {args?: string[], data_size?: string}? options of dockerd; a bound for all that it stores, such as "64m"
 ---@return table engine
-function M.start(...)
+function M.start(options)
+  options = options or {}
   local dir = scratch.make()
   scratch.write(dir .. "/keeper.sh", KEEPER)
   math.randomseed(os.time() + tonumber(dir:sub(-6), 36) % 100000)
   local words = { "sh", dir .. "/keeper.sh", dir, "lum" .. dir:sub(-6),
-    ("10.%d.%d.1/24"):format(math.random(200, 249), math.random(0, 255)), ... }
+    ("10.%d.%d.1/24"):format(math.random(200, 249), math.random(0, 255)), options.data_size or "" }
+  for _, word in ipairs(options.args or {}) do
+    words[#words + 1] = word:gsub("DIR", dir)
+  end
   for i, word in ipairs(words) do
     words[i] = quote(word)
   end

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,11 +32,18 @@ struct rule {
   long count;
 };
 
+/* What was read on one side and is not yet written on the other. */
+struct way {
+  char data[BUFFER];
+  size_t at, len;
+};
+
 struct pair {
   int client, server; /* -1: closed */
   struct rule rule;   /* action "": none */
   long left;
-  bool client_done, server_done;
+  bool client_done, closing; /* closing: when the way down is empty */
+  struct way up, down;
 };
 
 static struct pair pairs[PAIRS];
@@ -55,15 +63,21 @@ static void finish(struct pair *p) {
   p->client = p->server = -1;
 }
 
-static bool send_all(int fd, const char *data, size_t len) {
-  while (len > 0) {
-    ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+static bool flush(struct way *way, int fd) {
+  while (way->at < way->len) {
+    ssize_t n = send(fd, way->data + way->at, way->len - way->at, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0)
-      return false;
-    data += n;
-    len -= (size_t)n;
+      return errno == EAGAIN;
+    way->at += (size_t)n;
   }
+  way->at = way->len = 0;
   return true;
+}
+
+static void fill(struct way *way, size_t len) {
+  memcpy(way->data, bytes, len);
+  way->at = 0;
+  way->len = len;
 }
 
 static void arm(struct pair *p, size_t len) {
@@ -82,9 +96,10 @@ static bool is(const struct pair *p, const char *action) {
 }
 
 static void from_client(struct pair *p) {
-  ssize_t n = recv(p->client, bytes, BUFFER, 0);
+  ssize_t n = recv(p->client, bytes, BUFFER, MSG_DONTWAIT);
   if (n < 0) {
-    finish(p);
+    if (errno != EAGAIN)
+      finish(p);
     return;
   }
   if (n == 0) {
@@ -93,44 +108,48 @@ static void from_client(struct pair *p) {
     return;
   }
   arm(p, (size_t)n);
-  if (is(p, "deny") || !send_all(p->server, bytes, (size_t)n))
+  fill(&p->up, (size_t)n);
+  if (is(p, "deny") || !flush(&p->up, p->server))
     finish(p);
+}
+
+/* What becomes of the connection once so many bytes have gone down. */
+static void limit(struct pair *p, size_t pass) {
+  p->left -= (long)pass;
+  if (p->left > 0)
+    return;
+  if (is(p, "cut"))
+    p->closing = true;
+  else if (is(p, "shut")) {
+    shutdown(p->client, SHUT_WR);
+    strcpy(p->rule.action, "stall");
+  }
 }
 
 static void from_server(struct pair *p) {
   size_t room = is(p, "slow") ? (size_t)p->left : BUFFER;
-  ssize_t n = recv(p->server, bytes, room, 0);
-  if (n <= 0) {
-    if (n == 0 && is(p, "stall"))
-      return;
+  ssize_t n = recv(p->server, bytes, room, MSG_DONTWAIT);
+  if (n < 0 && errno == EAGAIN)
+    return;
+  if (is(p, "stall") && n >= 0)
+    return;
+  if (n <= 0 || is(p, "drop")) {
     finish(p);
     return;
   }
   bool limited = is(p, "cut") || is(p, "freeze") || is(p, "shut");
   size_t pass = limited && n > p->left ? (size_t)p->left : (size_t)n;
-  if (is(p, "drop")) {
-    finish(p);
-    return;
-  }
-  if (is(p, "stall"))
-    return;
-  if (!send_all(p->client, bytes, pass)) {
+  fill(&p->down, pass);
+  if (!flush(&p->down, p->client)) {
     finish(p);
     return;
   }
   if (is(p, "slow"))
     usleep(10000);
-  if (!limited)
-    return;
-  p->left -= (long)pass;
-  if (p->left > 0)
-    return;
-  if (is(p, "cut"))
+  if (limited)
+    limit(p, pass);
+  if (p->closing && p->down.len == 0)
     finish(p);
-  else if (is(p, "shut")) {
-    shutdown(p->client, SHUT_WR);
-    strcpy(p->rule.action, "stall");
-  }
 }
 
 static void accept_one(int listener, const char *target) {
@@ -147,7 +166,10 @@ static void accept_one(int listener, const char *target) {
   }
   for (int i = 0; i < PAIRS; i++) {
     if (pairs[i].client < 0) {
-      pairs[i] = (struct pair){.client = client, .server = server};
+      memset(&pairs[i], 0, offsetof(struct pair, up));
+      pairs[i].up.len = pairs[i].down.len = 0;
+      pairs[i].client = client;
+      pairs[i].server = server;
       return;
     }
   }
@@ -196,6 +218,29 @@ static bool frozen(const struct pair *p) {
   return is(p, "freeze") && p->left <= 0;
 }
 
+/* What a side is watched for: input when it can go on, room when something waits for it. */
+static short wanted(const struct way *in, const struct way *out, bool done) {
+  return (short)((in->len == 0 && !done ? POLLIN : 0) | (out->len > 0 ? POLLOUT : 0));
+}
+
+static void serve(struct pair *p, const struct pollfd *ready, bool from_the_client) {
+  struct way *out = from_the_client ? &p->down : &p->up;
+  int fd = from_the_client ? p->client : p->server;
+  if (ready->revents & POLLOUT && !flush(out, fd))
+    finish(p);
+  else if (p->closing && p->down.len == 0)
+    finish(p);
+  else if (ready->revents & POLLIN) {
+    if (from_the_client)
+      from_client(p);
+    else
+      from_server(p);
+  } else if (ready->revents & (POLLHUP | POLLERR)) {
+    if (from_the_client || p->down.len == 0)
+      finish(p);
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc != 3)
     return 2;
@@ -217,14 +262,14 @@ int main(int argc, char **argv) {
     set[0] = (struct pollfd){.fd = 0, .events = POLLIN};
     set[1] = (struct pollfd){.fd = listener, .events = POLLIN};
     for (int i = 0; i < PAIRS; i++) {
-      if (pairs[i].client < 0)
+      struct pair *p = &pairs[i];
+      if (p->client < 0)
         continue;
-      owner[count] = i;
-      set[count++] = (struct pollfd){.fd = pairs[i].client,
-                                     .events = (short)(pairs[i].client_done ? 0 : POLLIN)};
-      owner[count] = i;
+      owner[count] = owner[count + 1] = i;
       set[count++] =
-          (struct pollfd){.fd = frozen(&pairs[i]) ? -1 : pairs[i].server, .events = POLLIN};
+          (struct pollfd){.fd = p->client, .events = wanted(&p->up, &p->down, p->client_done)};
+      set[count++] = (struct pollfd){.fd = frozen(p) ? -1 : p->server,
+                                     .events = wanted(&p->down, &p->up, p->closing)};
     }
     if (poll(set, (nfds_t)count, -1) < 0)
       return 1;
@@ -235,19 +280,13 @@ int main(int argc, char **argv) {
       command(line);
       continue; /* descriptors may have changed */
     }
-    if (set[1].revents)
-      accept_one(listener, argv[2]);
     for (int i = 2; i < count; i++) {
       struct pair *p = &pairs[owner[i]];
-      if (!set[i].revents || p->client < 0)
-        continue;
-      if (set[i].fd == p->client && (set[i].revents & POLLIN))
-        from_client(p);
-      else if (set[i].fd == p->client) /* gone altogether */
-        finish(p);
-      else
-        from_server(p);
+      if (set[i].revents && p->client >= 0)
+        serve(p, &set[i], i % 2 == 0);
     }
+    if (set[1].revents)
+      accept_one(listener, argv[2]);
   }
   unlink(argv[1]);
   return 0;

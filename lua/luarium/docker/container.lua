@@ -15,6 +15,7 @@ local M = {}
 local CREATE_TIMEOUT = 120
 local ABANDONED = 60 -- seconds that a create which was cancelled waits for the engine
 local READY = 60 -- seconds until a container must be healthy when nobody says otherwise
+local COMES_BACK = 5 -- seconds that an engine gets to start a container again after its own restart
 local STOPPED = "-stopped" -- behind the name of a container that was stopped on purpose
 
 --- The engine of a provider's instance.
@@ -437,7 +438,14 @@ end
 ---@return boolean? ok
 ---@return luarium.Error? err
 function M.remove(engine, id)
-  local ok, err = engine:request("DELETE", "/containers/" .. id .. "?force=1&v=1", { timeout = CREATE_TIMEOUT })
+  local ok, err
+  for attempt = 1, 3 do
+    ok, err = engine:request("DELETE", "/containers/" .. id .. "?force=1&v=1", { timeout = CREATE_TIMEOUT })
+    if ok or err.status ~= 500 then
+      break
+    end
+    task.sleep(0.2 * attempt) -- a mount may be busy for a moment
+  end
   if ok or err.status == 404 then
     return true
   elseif err.status ~= 409 then
@@ -493,6 +501,20 @@ function M.was_stopped(facts)
   return tostring(facts.Name):sub(-#STOPPED) == STOPPED
 end
 
+--- Whether it was told to stop, by hand or by an engine that ends: the command that keeps it alive ends well only then.
+local function was_told(facts)
+  local command = (facts.Config or {}).Cmd or {}
+  return facts.State.ExitCode == 0 and command[#command] == options_of.KEEP[#options_of.KEEP]
+end
+
+--- An engine that is restarted starts its containers again, a little later.
+local function comes_back(engine, id)
+  return engines.poll({ what = "the container", timeout = COMES_BACK, every = 0.1, at_most = 0.5 }, function()
+    local facts = M.inspect(engine, id)
+    return facts and facts.State.Running
+  end)
+end
+
 --- What to say of a container in which nothing can run. One that has ended by itself is taken away: it is over.
 ---@async
 ---@param self luarium.ProviderInstance
@@ -511,13 +533,16 @@ function M.explain(self, engine, id)
     return errors.new("conflict", "the sandbox is stopped: start() it first")
   elseif facts.State.Running or status == "restarting" or status == "created" then
     return nil
+  elseif was_told(facts) then
+    return not comes_back(engine, id) and errors.new("conflict",
+      "the sandbox was stopped, but not from here: start() it first") or nil
   end
   local ok, fault = M.remove(engine, id)
   if not ok then
     return fault
   end
-  return errors.new("sandbox_gone", ("the container %s has ended (exit code %s%s)"):format(id:sub(1, 12),
-    tostring(facts.State.ExitCode), facts.State.OOMKilled and ", out of memory" or ""), { provider = self.name })
+  return errors.new("sandbox_gone", ("the container %s has ended (exit code %d%s)"):format(id:sub(1, 12),
+    facts.State.ExitCode or -1, facts.State.OOMKilled and ", out of memory" or ""), { provider = self.name })
 end
 
 -- ---- stopping and pausing ----

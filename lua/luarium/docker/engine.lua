@@ -102,7 +102,8 @@ function M.open(config)
     options[key] = value
   end
   self.client = client.new({ base_url = where.base, provider = "docker", http = options,
-    status = { [500] = "unavailable" }, retry = { max = 5, initial = 0.2, cap = 3 } })
+    status = { [500] = "io" }, -- it means everything, so it is not repeated; refine tells what
+    retry = { max = 5, initial = 0.2, cap = 3 } })
   return self
 end
 
@@ -148,7 +149,7 @@ local function refine(self, err)
     return err:wrap("docker", { message = text:format(self.name, err.message) })
   elseif err.status and err.status >= 500 then
     local kind, name = M.meaning(err.message)
-    return err:wrap("docker", { kind = kind or err.kind, name = name or err.name, retryable = kind == nil })
+    return err:wrap("docker", { kind = kind or "unavailable", name = name or err.name, retryable = kind == nil })
   end
   return err
 end

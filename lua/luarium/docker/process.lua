@@ -213,8 +213,7 @@ end
 
 --- The container has ended: the provider knows what to say, and takes away what is left of it.
 local function gone(self)
-  return self.explain() or errors.new("sandbox_gone", ("exec: the container %s has ended"):format(
-    self.container:sub(1, 12)), { provider = self.provider })
+  return self.explain() or lost(self, "the engine was restarted while the command ran")
 end
 
 --- The stream ended without a mark: the shell was killed, the container has ended, or the connection was cut.

@@ -1,0 +1,300 @@
+local async = require "spec.support.async"
+local boxes = require "spec.support.docker_box"
+local config = require "luarium.config"
+local dockerd = require "spec.support.dockerd"
+local native = require "luarium.native"
+local proxies = require "spec.support.proxy"
+local registry = require "luarium.registry"
+local sandbox = require "luarium.sandbox"
+local scratch = require "spec.support.scratch"
+local task = require "luarium.task"
+
+local missing = dockerd.missing() or proxies.missing()
+if missing then
+  describe("docker with faults", function()
+    pending(missing)
+  end)
+  return
+end
+
+local engine, proxy, finish
+
+setup(function()
+  engine = dockerd.start()
+  proxy = proxies.start(engine.socket)
+  finish = boxes.configure({ host = proxy.host, image = engine.image })
+end)
+
+teardown(function()
+  finish()
+  proxy:stop()
+  engine:stop()
+end)
+
+before_each(function()
+  proxy:clear()
+end)
+
+local with, error_of = boxes.with, boxes.error_of
+
+local function unique()
+  return "lumf" .. native.crypto.hex_encode(native.crypto.random(6))
+end
+
+describe("docker, an answer is lost:", function()
+  for _, request in ipairs({ "/containers/create", "/start HTTP", "/json HTTP" }) do
+    it("create, " .. request, async(60, function()
+      config.provider("docker").state.engine = nil
+      proxy:rule("drop " .. request)
+      local box = sandbox.create({ provider = "docker" })
+      assert.equal(1, #engine:containers())
+      assert.equal("usable\n", box:exec("echo usable").stdout)
+      box:destroy()
+      assert.same({}, engine:containers())
+      assert.same({}, registry.list())
+    end))
+  end
+
+  it("the version", async(60, function()
+    config.provider("docker").state.engine = nil
+    proxy:rule("drop GET /_ping")
+    sandbox.with({ provider = "docker" }, function() end)
+  end))
+
+  it("exec, when it is made", with({}, function(box)
+    proxy:rule("drop /exec HTTP")
+    assert.equal("once\n", box:exec("echo once | tee -a /work/log").stdout)
+    assert.equal("once\n", box:read_file("/work/log"))
+  end))
+
+  it("exec, when it begins: it never does", with({}, function(box)
+    local word = unique()
+    proxy:rule("drop /start HTTP")
+    local err = error_of(box.exec, box, { "sh", "-c", "echo ran >>/work/log; sleep 600; :", word })
+    assert.equal("unavailable", err.kind)
+    boxes.poll("the end of its shell", 10, function()
+      return boxes.processes(word) == 0
+    end)
+    assert.is_false(box:exists("/work/log"))
+  end))
+
+  it("destroy", async(60, function()
+    local box = sandbox.create({ provider = "docker" })
+    proxy:rule("drop DELETE /")
+    box:destroy()
+    assert.same({}, engine:containers())
+    assert.same({}, registry.list())
+  end))
+
+  it("stop, start, pause, resume", with({}, function(box)
+    for _, action in ipairs({ "stop", "start", "pause", "resume" }) do
+      proxy:rule("drop /" .. (action == "resume" and "unpause" or action))
+      box[action](box)
+    end
+    assert.equal("usable\n", box:exec("echo usable").stdout)
+  end))
+
+  it("snapshot", with({}, function(box)
+    proxy:rule("drop POST /v1.41/commit")
+    assert.equal("kept", box:snapshot("kept").name)
+    assert.equal(1, #config.provider("docker"):call("snapshot_list"))
+    assert.is_true(config.provider("docker"):call("snapshot_delete", "kept"))
+  end))
+end)
+
+describe("docker, a stream is cut:", function()
+  for _, how in ipairs({ "cut", "shut" }) do
+    it(how .. " in the middle of output: it is said, and the command is ended", with({}, function(box)
+      for _, bytes in ipairs({ 300, 100000 }) do
+        local word = unique()
+        proxy:rule(("%s %d /start HTTP"):format(how, bytes))
+        local err = error_of(box.exec, box, { "sh", "-c", "head -c 200000 /dev/zero; sleep 600; :", word },
+          { timeout = 60 })
+        assert.equal("unavailable", err.kind)
+        assert.equal(0, boxes.processes(word))
+      end
+      assert.equal("usable\n", box:exec("echo usable").stdout)
+    end, 120))
+
+    it(how .. " in the middle of output of one that has ended: it is said", with({}, function(box)
+      proxy:rule(how .. " 100000 /start HTTP")
+      local err = error_of(box.exec, box, "head -c 200000 /dev/zero", { timeout = 60 })
+      assert.equal("unavailable", err.kind)
+    end))
+  end
+
+  it("a frozen one is bounded by the command's time", with({}, function(box)
+    local word = unique()
+    proxy:rule("freeze 1000 /start HTTP")
+    local result = box:exec({ "sh", "-c", "head -c 2000000 /dev/zero; sleep 600; :", word }, { timeout = 1 })
+    assert.is_true(result.timed_out)
+    assert.equal(0, boxes.processes(word))
+  end))
+
+  it("a frozen one whose command has ended is noticed", with({}, function(box)
+    proxy:rule("freeze 250 /start HTTP")
+    local began = native.loop.monotonic()
+    local err = error_of(box.exec, box, "echo said")
+    assert.equal("unavailable", err.kind)
+    assert.is_true(native.loop.monotonic() - began < 40)
+  end, 90))
+
+  it("a slow one loses nothing", with({}, function(box)
+    proxy:rule("slow 500 /start HTTP")
+    local result = box:exec("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i + 1)); done", { timeout = 60 })
+    local want = {}
+    for i = 0, 1999 do
+      want[#want + 1] = i .. "\n"
+    end
+    assert.equal(table.concat(want), result.stdout)
+  end, 90))
+
+  it("download leaves nothing here", with({}, function(box)
+    local dir = scratch.make()
+    box:exec("head -c 3000000 /dev/zero >big; mkdir tree; cp big tree/a; cp big tree/b", { check = true })
+    for _, name in ipairs({ "big", "tree" }) do
+      proxy:rule("cut 1000000 GET /v1.41/containers/" .. box.external_id .. "/archive")
+      local err = error_of(box.download, box, name, dir .. "/down")
+      assert.is_true(err.kind == "unavailable" or err.kind == "protocol", tostring(err))
+      assert.equal("", scratch.sh("ls -A " .. dir))
+      box:download(name, dir .. "/down")
+      scratch.sh("rm -r " .. dir .. "/down")
+    end
+    scratch.drop(dir)
+  end))
+
+  it("upload leaves nothing there", with({}, function(box)
+    local dir = scratch.make()
+    scratch.sh(("cd %s && mkdir tree && head -c 3000000 /dev/zero >tree/a && cp tree/a big"):format(dir))
+    for _, name in ipairs({ "big", "tree" }) do
+      for _, rule in ipairs({ "drop PUT /", "deny PUT /" }) do
+        proxy:rule(rule)
+        local ok, err = pcall(box.upload, box, dir .. "/" .. name, "/work/up")
+        if not ok then
+          assert.equal("unavailable", err.kind)
+        end
+        assert.equal(ok and "up\n" or "", box:exec("ls -A /work").stdout)
+        box:exec("rm -rf /work/up")
+      end
+      box:upload(dir .. "/" .. name, "/work/up")
+      box:exec("rm -rf /work/up")
+    end
+    scratch.drop(dir)
+  end))
+end)
+
+describe("docker, the engine", function()
+  it("cannot be reached: nothing is forgotten", async(120, function()
+    config.provider("docker").state.engine = nil
+    proxy:rule("refuse")
+    local err = error_of(sandbox.create, { provider = "docker" })
+    assert.equal("unavailable", err.kind)
+    local record = registry.list()[1]
+    assert.equal("creating", record.status)
+    proxy:rule("accept")
+    assert.is_true(sandbox.destroy(record.id))
+    assert.same({}, registry.list())
+  end))
+
+  it("goes away after it was asked for a container: the record finds it", async(120, function()
+    local host = config.provider("docker")
+    assert(host:call("list"))
+    proxy:rule("stall /start HTTP")
+    local creating = task.spawn_detached("create", function()
+      return pcall(sandbox.create, { provider = "docker" })
+    end)
+    boxes.poll("the container", 20, function()
+      return #engine:containers() == 1
+    end)
+    task.sleep(0.3)
+    proxy:rule("refuse")
+    proxy:rule("close")
+    boxes.poll("the end of create", 60, function()
+      return creating.state == "done"
+    end)
+    local record = registry.list()[1]
+    assert.equal("creating", record.status)
+    proxy:rule("accept")
+    assert.equal(1, #engine:containers())
+    assert.is_true(sandbox.destroy(record.id))
+    assert.same({}, engine:containers())
+    assert.same({}, registry.list())
+  end))
+
+  for _, how in ipairs({ "restart", "kill" }) do
+    it(("ends (%s) in the middle of a command; the sandbox goes on with its files"):format(how), async(150, function()
+      local box = sandbox.create({ provider = "docker" })
+      box:write_file("/work/kept", "kept")
+      local word, running = unique(), nil
+      local beside = task.spawn_detached("a command", function()
+        running = { pcall(box.exec, box, { "sh", "-c", "echo begun; sleep 600; :", word }, { timeout = 100 }) }
+      end)
+      boxes.poll("its begin", 10, function()
+        return boxes.processes(word) > 0
+      end)
+      if how == "kill" then
+        engine:kill()
+        engine:launch()
+      else
+        engine:restart()
+      end
+      boxes.poll("the end of the command", 60, function()
+        return beside.state == "done"
+      end)
+      assert.is_false(running[1])
+      -- an engine that was killed stops what it finds, and leaves it so
+      assert.equal(how == "kill" and "conflict" or "unavailable", running[2].kind, tostring(running[2]))
+      if how == "kill" then
+        box:start()
+      end
+      assert.equal(0, boxes.processes(word))
+      assert.equal("kept", box:read_file("/work/kept"))
+      assert.equal("usable\n", box:exec("echo usable").stdout)
+      box:destroy()
+      assert.same({}, engine:containers())
+    end))
+  end
+end)
+
+describe("docker, a full disk:", function()
+  it("files and transfers say so", async(60, function()
+    local dir = scratch.make()
+    scratch.sh(("mkdir DIR/full DIR/tree && mount -t tmpfs -o size=1m none DIR/full && head -c 3000000 /dev/zero >DIR/tree/big")
+      :gsub("DIR", dir))
+    config.configure({ providers = { direct = { "docker", host = engine.host, image = engine.image } } })
+    sandbox.with({ provider = "direct", options = { mounts = { dir .. "/full:/full" } } }, function(box)
+      for _, fn in ipairs({
+        function() box:write_file("/full/x", ("x"):rep(2000000)) end,
+        function() box:upload(dir .. "/tree/big", "/full/y") end,
+        function() box:upload(dir .. "/tree", "/full/z") end,
+      }) do
+        local err = error_of(fn)
+        assert.equal("io", err.kind, tostring(err))
+        assert.equal("ENOSPC", err.name, tostring(err))
+        assert.equal("", box:exec("ls -A /full").stdout)
+      end
+    end)
+    scratch.sh("umount " .. dir .. "/full")
+    scratch.drop(dir)
+  end))
+
+  it("create says so and leaves nothing", async(120, function()
+    local small = dockerd.start({ data_size = "48m" })
+    config.configure({ providers = { small = { "docker", host = small.host, image = small.image } } })
+    local ok, why = pcall(function()
+      local box = sandbox.create({ provider = "small" })
+      box:exec("head -c 100000000 /dev/zero >/fill")
+      local err = error_of(box.write_file, box, "/more", ("x"):rep(100000))
+      assert.equal("ENOSPC", err.name, tostring(err))
+      err = error_of(sandbox.create, { provider = "small" })
+      assert.equal("io", err.kind, tostring(err))
+      assert.equal("ENOSPC", err.name, tostring(err))
+      local left = small:ask("GET", "/containers/json?all=1")
+      assert.equal(1, #left, require("luarium.json").encode(left))
+      assert.equal(1, #registry.list())
+      box:destroy()
+    end)
+    small:stop()
+    assert(ok, why)
+  end))
+end)
