@@ -35,6 +35,8 @@ int lum_ssh_bind_exec(lua_State *L) {
       .rows = (int)lum_opt_int(L, 2, "rows", 24, 1, 65535),
       .window = (unsigned)lum_opt_int(L, 2, "window", 0, 0, 64 * 1024 * 1024),
       .marker = lum_opt_cstr(L, 2, "marker", NULL),
+      .marks_stderr = lum_opt_bool(L, 2, "marks_stderr", false),
+      .mutes_stderr = lum_opt_bool(L, 2, "mutes_stderr", false),
   };
   opts.command = lum_opt_bytes(L, 2, "command", &opts.command_len);
   if (!opts.command)
@@ -67,6 +69,11 @@ static int channel_start(lua_State *L) {
   struct lum_op_box *box = lum_bind_box(L, NULL);
   struct lum_err err;
   return lum_bind_op(L, box, lum_ssh_channel_start(channel, &err), &err);
+}
+
+static int channel_noise(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lum_ssh_channel_noise(check_channel(L, 1)));
+  return 1;
 }
 
 static int channel_asked(lua_State *L) {
@@ -182,6 +189,7 @@ static const luaL_Reg channel_methods[] = {
     {"start", channel_start},
     {"note", channel_note},
     {"asked", channel_asked},
+    {"noise", channel_noise},
     {"read", channel_read},
     {"write", channel_write},
     {"send", channel_send},

@@ -67,7 +67,9 @@ struct lum_ssh_exec_opts {
   const char *term;
   int cols, rows;
   unsigned window;    /* bytes that may come before they are read; 0: 2 MiB */
-  const char *marker; /* what comes before a line with it is dropped, of both streams; NULL: none */
+  const char *marker; /* what comes before a line with it is dropped; NULL: none */
+  bool marks_stderr;  /* stderr has one too, and what comes before it is dropped */
+  bool mutes_stderr;  /* all of stderr is dropped */
 };
 
 struct lum_ssh_status {
@@ -91,6 +93,9 @@ bool lum_ssh_channel_closed(const struct lum_ssh_channel *channel);
 struct lum_op *lum_ssh_channel_start(struct lum_ssh_channel *channel, struct lum_err *err);
 /* What follows the marker in its line. */
 const char *lum_ssh_channel_note(const struct lum_ssh_channel *channel, size_t *len);
+
+/* Bytes of stderr that were dropped so far. */
+size_t lum_ssh_channel_noise(const struct lum_ssh_channel *channel);
 
 /* As for processes, see process.h: max bytes of whichever stream has some. */
 struct lum_op *lum_ssh_channel_read(struct lum_ssh_channel *channel, size_t max,

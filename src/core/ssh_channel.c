@@ -60,7 +60,7 @@ struct lum_ssh_channel {
   /* what is wanted */
   char *command, *term, *marker, *host;
   size_t command_len;
-  bool pty;
+  bool pty, marks_stderr;
   int cols, rows, port;
   unsigned window;
   bool resize, input_ends, eof_sent, asked, closed;
@@ -410,10 +410,12 @@ static bool skip_noise(struct lum_ssh_channel *channel, int stream) {
 
 /* True: it is known whether the command was started. */
 static bool await_marker(struct lum_ssh_channel *channel) {
-  if (skip_noise(channel, 0) && skip_noise(channel, 1) && !channel->filters[0].open) {
-    if (!at_end(channel))
+  if (skip_noise(channel, 0) && skip_noise(channel, 1)) {
+    bool begun = channel->filters[0].open;
+    if (!(begun && (channel->filters[1].open || !channel->marks_stderr)) && !at_end(channel))
       return false;
-    explain_silence(channel);
+    if (!begun)
+      explain_silence(channel);
   }
   end_start(channel);
   return true;
@@ -715,7 +717,9 @@ static bool want(struct lum_ssh_channel *channel, const struct lum_ssh_exec_opts
   channel->command = malloc(opts->command_len + 1);
   channel->term = strdup(opts->term ? opts->term : "xterm-256color");
   channel->marker = opts->marker ? strdup(opts->marker) : NULL;
-  channel->filters[0].open = channel->filters[1].open = !opts->marker;
+  channel->filters[0].open = !opts->marker;
+  channel->filters[1].open = !opts->marker || !(opts->marks_stderr || opts->mutes_stderr);
+  channel->marks_stderr = opts->marks_stderr;
   channel->command_len = opts->command_len;
   channel->pty = opts->pty;
   channel->cols = opts->cols;
@@ -845,6 +849,10 @@ struct lum_op *lum_ssh_channel_start(struct lum_ssh_channel *channel, struct lum
 const char *lum_ssh_channel_note(const struct lum_ssh_channel *channel, size_t *len) {
   *len = channel->note_len;
   return channel->note;
+}
+
+size_t lum_ssh_channel_noise(const struct lum_ssh_channel *channel) {
+  return channel->filters[1].dropped + (channel->filters[1].open ? 0 : channel->filters[1].len);
 }
 
 /* ---- reading ---- */

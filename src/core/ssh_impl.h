@@ -59,8 +59,9 @@ struct lum_ssh {
 };
 
 #define SSH_SCRATCH (128 * 1024)
-#define SSH_OUT_HIGH (512 * 1024) /* more is not given to libssh2 while so much waits to be sent   \
-                                   */
+#define SSH_OUT_HIGH                                                                               \
+  (512 * 1024) /* more is not given to libssh2 while so much waits to be sent                      \
+                */
 
 void ssh_ref(struct lum_ssh *ssh);
 

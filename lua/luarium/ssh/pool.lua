@@ -7,6 +7,7 @@ local task = require "luarium.task"
 
 local M = {}
 
+local REFUSALS = 20 -- by a host where nothing of ours runs
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
 
 ---@class luarium.ssh.Connection
@@ -14,6 +15,7 @@ local LINGER = 1 -- seconds that a connection beyond the first one stays without
 ---@field sessions userdata[] the same, and those it goes through
 ---@field used integer commands that run over it
 ---@field limit integer commands that may
+---@field full boolean? the host allows no more than run now
 
 ---@class luarium.ssh.Pool
 ---@field target luarium.ssh.Target
@@ -60,13 +62,18 @@ end
 
 local function arm(self, connection)
   disarm(connection)
-  local seconds = #self.connections > 1 and LINGER or self.target.idle
+  local last = #self.connections == 1
+  local seconds = last and self.target.idle or LINGER
   local op = native.loop.sleep(seconds, true)
   connection.timer = op
   scheduler.on_complete(op, function()
     if connection.timer == op then
       connection.timer = nil
-      drop(self, connection)
+      if last or #self.connections > 1 then
+        drop(self, connection)
+      else
+        arm(self, connection)
+      end
     end
   end)
 end
@@ -87,7 +94,7 @@ end
 local function free_one(self)
   local best
   for _, connection in ipairs(alive(self)) do
-    if connection.used < connection.limit and (not best or connection.used > best.used) then
+    if connection.used < connection.limit and not connection.full and (not best or connection.used > best.used) then
       best = connection
     end
   end
@@ -178,6 +185,7 @@ end
 ---@param connection luarium.ssh.Connection
 function Pool:give_back(connection)
   connection.used = connection.used - 1
+  connection.full = false
   if connection.used == 0 and not self.closed and not connection.session:error() then
     arm(self, connection)
   end
@@ -192,7 +200,7 @@ end
 ---@return userdata? channel
 ---@return luarium.ssh.Connection|luarium.Error connection_or_err
 function Pool:open(options, urgent)
-  local lost = 0
+  local lost, refused = 0, 0
   while true do
     local connection, err = self:take(urgent)
     if not connection then
@@ -214,7 +222,10 @@ function Pool:open(options, urgent)
     end
     self:give_back(connection)
     if err.name == "SSH_REFUSED" and connection.used > 0 then
-      connection.limit = math.max(1, connection.used)
+      connection.full = true
+    elseif err.name == "SSH_REFUSED" and refused < REFUSALS then
+      refused = refused + 1 -- what ran over it before is still being cleared away
+      task.sleep(0.05)
     elseif err.name == "SSH_LOST" and lost < 2 then
       lost = lost + 1
     else

@@ -227,9 +227,9 @@ local function check_size(command)
   return true
 end
 
---- The sh code that becomes the command. It tells its process id and that it will run, in a line with the marker, on
---- every stream; what came before is the login shell's own.
-local function body_of(command, marker)
+--- The sh code that becomes the command. It tells its process id and that it will run, in a line with the marker; what
+--- came before is the login shell's own.
+local function body_of(command, marker, marks_stderr)
   return function(quote)
     local code = {}
     local function add(format, ...)
@@ -255,7 +255,7 @@ local function body_of(command, marker)
     if command.merge then
       add("exec 2>&1;")
     end
-    add("echo %s $$ ok;%s", marker, (command.merge or command.pty) and "" or " echo " .. marker .. " >&2;")
+    add("echo %s $$ ok;%s", marker, marks_stderr and " echo " .. marker .. " >&2;" or "")
     add("set --")
     for _, argument in ipairs(command.argv) do
       add("%s", quote(argument))
@@ -279,16 +279,18 @@ local function put_line(pool, command, line)
   return path
 end
 
-local function prepare(pool, command, cookie, marker)
-  local env = command.own and {} or { command.cookie, cookie }
-  local hidden = next(command.env or {}) ~= nil
-  local made = text.build(env, body_of(command, marker), hidden)
+local function prepare(pool, command, cookie, marker, marks_stderr)
+  local options = {
+    env = command.own and {} or { command.cookie, cookie }, hidden = next(command.env or {}) ~= nil,
+    careful = pool.careful,
+  }
+  local made = text.build(options, body_of(command, marker, marks_stderr))
   if made.line and command.pty then
     local path, err = put_line(pool, command, made.line)
     if not path then
       return nil, err
     end
-    return text.from_file(env, path)
+    return text.from_file(options, path)
   end
   return made
 end
@@ -320,6 +322,26 @@ local function interpret(command, note)
   return tonumber(pid)
 end
 
+--- Asks for a command. What a login shell writes to stderr by itself is looked for until a first command has shown
+--- that there is none.
+local function ask(pool, command, cookie)
+  local marker = "lum" .. cookie:match("=(.*)%.$")
+  local marks_stderr = not (pool.quiet or command.merge or command.pty)
+  local made, err = prepare(pool, command, cookie, marker, marks_stderr)
+  if not made then
+    return nil, err
+  end
+  local channel, connection = pool:open({
+    command = made.command, input = made.line, marker = marker, marks_stderr = marks_stderr,
+    mutes_stderr = command.merge,
+    pty = command.pty, cols = command.cols, rows = command.rows, window = command.window,
+  }, command.urgent)
+  if channel and marks_stderr and pool.quiet == nil then
+    pool.quiet = channel:noise() == 0
+  end
+  return channel, connection
+end
+
 --- Starts a command; it runs when this returns.
 ---@async
 ---@param pool luarium.ssh.Pool
@@ -334,18 +356,12 @@ function M.start(pool, command)
   if #pool.orphans > 0 and not command.own then
     sweep_orphans(pool)
   end
-  local started = monotonic()
-  local cookie = new_cookie()
-  local marker = "lum" .. cookie:match("=(.*)%.$")
-  local made
-  made, err = prepare(pool, command, cookie, marker)
-  if not made then
-    return nil, err
+  local started, cookie = monotonic(), new_cookie()
+  local channel, connection = ask(pool, command, cookie)
+  if not channel and connection.name == "SSH_SHELL" and not pool.careful then
+    pool.careful = true -- nothing has run: perhaps the shell wants another form
+    channel, connection = ask(pool, command, cookie)
   end
-  local channel, connection = pool:open({
-    command = made.command, input = made.line, marker = marker, pty = command.pty, cols = command.cols,
-    rows = command.rows, window = command.window,
-  }, command.urgent)
   if not channel then
     if connection.channel then
       abandon(pool, cookie, connection, command.own)

@@ -1,8 +1,9 @@
 --- The text of a command for a host whose login shell may be anything: bash, csh, fish, or somebody's wrapper.
 ---
---- sshd hands one text to the login shell. Ours is `exec env NAME=value sh -c 'BODY' sh \' \\ ...`: inside its single
---- quotes there is no quote, backslash, exclamation mark or newline, which is where shells differ. BODY names these
---- as its arguments. What does not fit (bytes that are not ASCII, long texts, secrets) goes as the first line of stdin.
+--- sshd hands one text to the login shell. Ours is `NAME=value exec sh -c 'BODY' sh \' \\ ...`, with `exec env
+--- NAME=value sh` for shells that do not know the first form. Inside its single quotes there is no quote, backslash,
+--- exclamation mark or newline, which is where shells differ. BODY names these as its arguments. What does not fit
+--- (bytes that are not ASCII, long texts, secrets) goes as the first line of stdin.
 local M = {}
 
 local MAX = 24000 -- bytes of a text: libssh2 sends it in one packet
@@ -38,21 +39,32 @@ local READ = [[IFS= read -r lum_l && eval "$lum_l"]]
 ---@field command string for the exec request
 ---@field line string? what must be written to stdin first
 
---- Builds the text of a command.
----@param env string[] "NAME=value" of plain characters, in the environment before anything of body runs
----@param body fun(quote: fun(text: string): string): string makes the sh code, on one line
----@param hidden boolean? it has secrets: nothing of it may be an argument
----@return luarium.ssh.Text
-function M.build(env, body, hidden)
-  local words = { "exec" }
-  if #env > 0 then
-    words[#words + 1] = "env"
-    for _, entry in ipairs(env) do
-      words[#words + 1] = plain(entry)
-    end
+---@class luarium.ssh.TextOptions
+---@field env string[] "NAME=value" of plain characters, in the environment before anything of the body runs
+---@field hidden boolean? it has secrets: nothing of it may be an argument
+---@field careful boolean? the login shell is none of Bourne's family
+
+local function prefix_of(options)
+  local words = {}
+  for i, entry in ipairs(options.env) do
+    words[i] = plain(entry)
   end
-  local prefix = table.concat(words, " ")
-  if not hidden then
+  local names_and_values = table.concat(words, " ")
+  if names_and_values == "" then
+    return "exec"
+  elseif options.careful then
+    return "exec env " .. names_and_values
+  end
+  return names_and_values .. " exec"
+end
+
+--- Builds the text of a command.
+---@param options luarium.ssh.TextOptions
+---@param body fun(quote: fun(text: string): string): string makes the sh code, on one line
+---@return luarium.ssh.Text
+function M.build(options, body)
+  local prefix = prefix_of(options)
+  if not options.hidden then
     local code = START .. body(for_arguments)
     if #code + #prefix < MAX and not code:find("[^\32-\126]") then
       return { command = ("%s sh -c '%s' sh %s"):format(prefix, code, HELPERS) }
@@ -62,11 +74,11 @@ function M.build(env, body, hidden)
 end
 
 --- The text of a command that has its first line in a file, which it removes: where stdin is a terminal.
----@param env string[]
+---@param options luarium.ssh.TextOptions
 ---@param path string
 ---@return luarium.ssh.Text
-function M.from_file(env, path)
-  return M.build(env, function(quote)
+function M.from_file(options, path)
+  return M.build({ env = options.env, careful = options.careful }, function(quote)
     local name = quote(path)
     return ('IFS= read -r lum_l <%s; rm -f %s; eval "$lum_l"'):format(name, name)
   end)
