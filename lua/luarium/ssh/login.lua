@@ -230,8 +230,8 @@ function M.connect(target)
   elseif task.cancel_reason() or not errors.is(failure, "timeout") then
     error(failure, 0)
   end
-  return nil, errors.new("unavailable", ("ssh: %s was not ready within %g s: is it an SSH server, and can it be reached "
-    .. "from here?"):format(target.name, target.connect_timeout), { name = "SSH_LOST", retryable = true })
+  return nil, errors.new("unavailable", ("ssh: %s was not ready within %g s: is it an SSH server, and can it be "
+    .. "reached from here?"):format(target.name, target.connect_timeout), { name = "SSH_LOST", retryable = true })
 end
 
 return M

@@ -82,7 +82,9 @@ function Machine:create(spec)
   if not root then
     return nil, errors.new("protocol", "create: the host gave an answer that makes no sense")
   end
-  return { external_id = spec.id, status = "running", cwd = work, expires_at = state.expires_at, data = { root = root } }
+  return {
+    external_id = spec.id, status = "running", cwd = work, expires_at = state.expires_at, data = { root = root },
+  }
 end
 
 local function read_state(self, id)
@@ -178,12 +180,12 @@ end
 
 local function command_of(box, command, options)
   if options.user then
-    return nil, errors.new("unsupported", "the ssh provider runs everything as the user it logs in as: leave out `user`, "
-      .. "or configure another provider with that user")
+    return nil, errors.new("unsupported", "the ssh provider runs everything as the user it logs in as: leave out "
+      .. "`user`, or configure another provider with that user")
   end
   return {
     argv = command.argv, env = options.env, cookie = "LUARIUM_SANDBOX=" .. box.external_id, root = box.data.root,
-    cwd = options.cwd or box.cwd, home = true, merge = options.merge, pty = options.pty, cols = options.cols,
+    cwd = options.cwd or box.cwd, merge = options.merge, pty = options.pty, cols = options.cols,
     rows = options.rows,
   }
 end

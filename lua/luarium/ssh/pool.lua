@@ -4,9 +4,12 @@ local login = require "luarium.ssh.login"
 local native = require "luarium.native"
 local scheduler = require "luarium.task.scheduler"
 local task = require "luarium.task"
+local text = require "luarium.ssh.text"
 
 local M = {}
 
+local PREFIX = native.crypto.hex_encode(native.crypto.random(8))
+local SLOW = 0.03 -- seconds from asking for a shell to its first word
 local REFUSALS = 20 -- by a host where nothing of ours runs
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
 
@@ -15,11 +18,17 @@ local LINGER = 1 -- seconds that a connection beyond the first one stays without
 ---@field sessions userdata[] the same, and those it goes through
 ---@field used integer commands that run over it
 ---@field limit integer commands that may
+---@field warm table? a shell that waits for a command
 ---@field full boolean? the host allows no more than run now
 
 ---@class luarium.ssh.Pool
 ---@field target luarium.ssh.Target
 ---@field connections luarium.ssh.Connection[]
+---@field quickest number seconds that the start of a shell took at least; 0: not known yet
+---@field orphans string[] cookies of commands that could not be killed yet
+---@field quiet boolean? the login shell writes nothing to stderr by itself; nil: not known yet
+---@field careful boolean? the login shell is none of Bourne's family
+---@field bash boolean? it is bash
 local Pool = {}
 Pool.__index = Pool
 
@@ -28,7 +37,7 @@ Pool.__index = Pool
 function M.new(target)
   return setmetatable({
     target = target, connections = {}, lock = task.semaphore(1, "a connection to " .. target.name), waiting = {},
-    orphans = {},
+    orphans = {}, shells = 0, quickest = 0,
   }, Pool)
 end
 
@@ -99,6 +108,19 @@ local function free_one(self)
     end
   end
   return best
+end
+
+--- Starts the shell that the next command will find waiting, where starting one takes long: it costs the host more than
+--- a command that comes with its own.
+local function warm_up(self, connection)
+  if self.quickest < SLOW or self.closed or connection.warm or connection.full
+    or connection.used >= connection.limit - 1 then
+    return
+  end
+  self.shells = self.shells + 1
+  local marker = ("lum%s.%d"):format(PREFIX, self.shells)
+  local channel = connection.session:exec({ command = text.waiting, marker = marker, marks_stderr = not self.quiet })
+  connection.warm = channel and { channel = channel, marker = marker, marks_stderr = not self.quiet }
 end
 
 local function connect(self)
@@ -192,14 +214,31 @@ function Pool:give_back(connection)
   wake(self)
 end
 
+--- The shell that waits on a connection; the next one is started.
+---@param connection luarium.ssh.Connection
+---@return {channel: userdata, marker: string, marks_stderr: boolean}?
+function Pool:take_shell(connection)
+  local warm = connection.warm
+  connection.warm = nil
+  warm_up(self, connection)
+  return warm
+end
+
+--- Remembers how long a shell took to start. The quickest counts: others were slow because the host was busy.
+---@param seconds number
+function Pool:note_start(seconds)
+  self.quickest = self.quickest == 0 and seconds or math.min(self.quickest, seconds)
+end
+
 --- Asks for a command on some connection. A connection that turns out to be dead, or that is full, is replaced as long
---- as the host cannot have seen the request.
+--- as the host cannot have run anything.
 ---@async
----@param options table for session:exec
+---@param request fun(connection: luarium.ssh.Connection): userdata?, luarium.Error? gives a channel
 ---@param urgent boolean?
 ---@return userdata? channel
----@return luarium.ssh.Connection|luarium.Error connection_or_err
-function Pool:open(options, urgent)
+---@return luarium.ssh.Connection|luarium.Error|table connection_or_err what is left of a command that may run all the
+---  same is { channel, connection, err, raised }
+function Pool:open(request, urgent)
   local lost, refused = 0, 0
   while true do
     local connection, err = self:take(urgent)
@@ -207,7 +246,7 @@ function Pool:open(options, urgent)
       return nil, err
     end
     local channel, started
-    channel, err = connection.session:exec(options)
+    channel, err = request(connection)
     if channel then
       local ok, failure = pcall(function()
         started, err = task.await(channel:start())

@@ -1,4 +1,5 @@
 --- Commands on the host: started so that they can be found and killed there, with streams as a local process has.
+local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local exec_over_spawn = require("luarium.provider.emulate.exec").exec_over_spawn
 local native = require "luarium.native"
@@ -162,7 +163,7 @@ function Process:close()
     put_down(self.pool, self.cookie, self.pid)
     release(self)
   end
-  if task.current() and coroutine.isyieldable() then
+  if task.current() and compat.is_yieldable() then
     finish()
   else
     task.spawn_detached("the end of a command on " .. self.pool.target.name, finish)
@@ -190,9 +191,8 @@ end
 ---@field argv string[]
 ---@field env table<string, string>? added to the environment; never an argument of anything
 ---@field cookie string? "NAME=value" of a sandbox, in the environment from the very beginning
----@field root string? of the sandbox, which must exist
+---@field root string? of the sandbox, which must exist; HOME and TMPDIR are in it
 ---@field cwd string?
----@field home boolean? HOME and TMPDIR are those of the sandbox
 ---@field merge boolean?
 ---@field pty boolean?
 ---@field cols integer?
@@ -227,42 +227,57 @@ local function check_size(command)
   return true
 end
 
---- The sh code that becomes the command. It tells its process id and that it will run, in a line with the marker; what
---- came before is the login shell's own.
-local function body_of(command, marker, marks_stderr)
-  return function(quote)
-    local code = {}
+--- Variables of every command in a sandbox, unless the user sets them.
+local USUAL = { { "HOME", "$lum_r/home" }, { "TMPDIR", "$lum_r/tmp" }, { "LANG", "C.UTF-8" } }
+
+local function usual(command)
+  local words = {}
+  for _, row in ipairs(USUAL) do
+    if not (command.env and command.env[row[1]]) then
+      words[#words + 1] = ('%s="%s"'):format(row[1], row[2])
+    end
+  end
+  return table.concat(words, " ")
+end
+
+--- The sh code that goes before the command. It tells its process id and that the command will run, in a line with the
+--- marker; what came before is the login shell's own. The sandbox must be there: who finds it is found by destroy.
+local function code_of(command, marker, marks_stderr)
+  return function(quote, shell)
+    local bash = shell == "bash"
+    local code, own = {}, bash and "builtin " or ""
     local function add(format, ...)
       code[#code + 1] = format:format(...)
     end
+    local function refuse(word)
+      return ("{ %secho %s $$ %s; %sexit 1; }"):format(own, marker, word, own)
+    end
     if command.root then
-      add('lum_r=%s; [ -e "$lum_r/state.json" ] || { echo %s $$ gone; exit 1; };', quote(command.root), marker)
+      local there = bash and '{ builtin exec 9<"$lum_r/state.json"; } 2>/dev/null' or '[ -e "$lum_r/state.json" ]'
+      add("lum_r=%s; %s || %s;", quote(command.root), there, refuse("gone"))
     end
     if command.cwd then
-      add("cd -P %s 2>/dev/null || { echo %s $$ cwd; exit 1; };", quote(command.cwd), marker)
+      add("%scd -P %s 2>/dev/null || %s;", own, quote(command.cwd), refuse("cwd"))
     end
-    if command.home then
-      add("HOME=$lum_r/home TMPDIR=$lum_r/tmp LANG=C.UTF-8; export HOME TMPDIR LANG;")
-    end
-    local odd = {}
-    for name, value in pairs(command.env or {}) do
-      if name:match("^[%a_][%w_]*$") then
-        add("export %s=%s;", name, quote(value))
-      else
-        odd[#odd + 1] = quote(name .. "=" .. value) -- sh itself has no such variables
-      end
+    if command.root then
+      add("%sexport %s;", own, usual(command))
     end
     if command.merge then
-      add("exec 2>&1;")
+      add("%sexec 2>&1;", own)
     end
-    add("echo %s $$ ok;%s", marker, marks_stderr and " echo " .. marker .. " >&2;" or "")
-    add("set --")
-    for _, argument in ipairs(command.argv) do
-      add("%s", quote(argument))
+    add("%secho %s $$ ok%s;", own, marker, shell == "ask" and ' "$7"' or "")
+    if marks_stderr then
+      add("%secho %s >&2;", own, marker)
     end
-    add("; exec %s%s \"$@\"", #odd > 0 and "env " or "", table.concat(odd, " "))
     return table.concat(code, " ")
   end
+end
+
+local function parts_of(pool, command, cookie, marker, marks_stderr)
+  return {
+    env = command.own and {} or { command.cookie, cookie }, secret = command.env, argv = command.argv,
+    careful = pool.careful, bash = pool.bash, code = code_of(command, marker, marks_stderr),
+  }
 end
 
 --- A terminal would show the first line and cut it: it goes through a file there.
@@ -279,22 +294,6 @@ local function put_line(pool, command, line)
   return path
 end
 
-local function prepare(pool, command, cookie, marker, marks_stderr)
-  local options = {
-    env = command.own and {} or { command.cookie, cookie }, hidden = next(command.env or {}) ~= nil,
-    careful = pool.careful,
-  }
-  local made = text.build(options, body_of(command, marker, marks_stderr))
-  if made.line and command.pty then
-    local path, err = put_line(pool, command, made.line)
-    if not path then
-      return nil, err
-    end
-    return text.from_file(options, path)
-  end
-  return made
-end
-
 --- It may run, or be about to: it is told apart by its marker, and killed.
 local function abandon(pool, cookie, failed, own)
   pcall(task.shield, MARKER_WAIT, function()
@@ -309,8 +308,8 @@ local function abandon(pool, cookie, failed, own)
   pool:give_back(failed.connection)
 end
 
-local function interpret(command, note)
-  local pid, word = note:match("^ (%d+) (%a+)")
+local function interpret(pool, command, note)
+  local pid, word, bash = note:match("^ (%d+) (%a+) ?(.*)$")
   if word == "gone" then
     return nil, errors.new("sandbox_gone", "the sandbox no longer exists")
   elseif word == "cwd" then
@@ -319,24 +318,50 @@ local function interpret(command, note)
   elseif word ~= "ok" then
     return nil, errors.new("protocol", "ssh: the host gave an answer that makes no sense")
   end
+  pool.bash = pool.bash or bash ~= ""
   return tonumber(pid)
+end
+
+--- A command of its own channel, where no shell waits or none can be used.
+local function ask_cold(pool, connection, command, cookie)
+  local marker = "lum" .. cookie:match("=(.*)%.$")
+  local marks_stderr = not (pool.quiet or command.merge or command.pty)
+  local parts = parts_of(pool, command, cookie, marker, marks_stderr)
+  local made = text.build(parts)
+  if made.line and command.pty then
+    local path, err = put_line(pool, command, made.line)
+    if not path then
+      return nil, err
+    end
+    made = text.from_file(parts, path)
+  end
+  return connection.session:exec({
+    command = made.command, input = made.line, marker = marker, marks_stderr = marks_stderr,
+    mutes_stderr = command.merge, pty = command.pty, cols = command.cols, rows = command.rows, window = command.window,
+  })
+end
+
+local function ask_warm(pool, shell, command, cookie)
+  shell.channel:send(text.line(parts_of(pool, command, cookie, shell.marker, shell.marks_stderr)))
+  return shell.channel
 end
 
 --- Asks for a command. What a login shell writes to stderr by itself is looked for until a first command has shown
 --- that there is none.
 local function ask(pool, command, cookie)
-  local marker = "lum" .. cookie:match("=(.*)%.$")
-  local marks_stderr = not (pool.quiet or command.merge or command.pty)
-  local made, err = prepare(pool, command, cookie, marker, marks_stderr)
-  if not made then
-    return nil, err
+  local asked
+  local channel, connection = pool:open(function(connection)
+    local shell = not (command.pty or command.window) and pool:take_shell(connection)
+    asked = not shell and monotonic()
+    if shell then
+      return ask_warm(pool, shell, command, cookie)
+    end
+    return ask_cold(pool, connection, command, cookie)
+  end, command.urgent)
+  if channel and asked then
+    pool:note_start(monotonic() - asked)
   end
-  local channel, connection = pool:open({
-    command = made.command, input = made.line, marker = marker, marks_stderr = marks_stderr,
-    mutes_stderr = command.merge,
-    pty = command.pty, cols = command.cols, rows = command.rows, window = command.window,
-  }, command.urgent)
-  if channel and marks_stderr and pool.quiet == nil then
+  if channel and pool.quiet == nil and not (command.merge or command.pty) then
     pool.quiet = channel:noise() == 0
   end
   return channel, connection
@@ -358,7 +383,7 @@ function M.start(pool, command)
   end
   local started, cookie = monotonic(), new_cookie()
   local channel, connection = ask(pool, command, cookie)
-  if not channel and connection.name == "SSH_SHELL" and not pool.careful then
+  if not channel and connection.name == "SSH_SHELL" then
     pool.careful = true -- nothing has run: perhaps the shell wants another form
     channel, connection = ask(pool, command, cookie)
   end
@@ -376,7 +401,7 @@ function M.start(pool, command)
     channel = channel, connection = connection, pool = pool, cookie = cookie, pty = command.pty, started = started,
     own = command.own,
   }, Process)
-  self.pid, err = interpret(command, channel:note())
+  self.pid, err = interpret(pool, command, channel:note())
   if not self.pid then
     self.closed = true
     release(self)

@@ -1,10 +1,14 @@
 --- What is run on the host beside the commands of users: POSIX sh and the tools that every system has.
 local M = {}
 
--- Everything that has $1 in its environment, and what descends from it, is killed until a look that began after the
--- call finds nothing more. Where there is no /proc, the group of the command is all that can be found.
+-- Everything that has $1 in its environment or is about to, and what descends from it, is killed until a look that
+-- began after the call finds nothing more. Where there is no /proc, the group of the command is all that can be found.
 local SWEEP = [[
 found() {
+  # What has looked for the folder and has not begun yet holds its state open: looked for first, since it may begin.
+  [ -z "$2" ] || ls -l /proc/[0-9]*/fd/9 2>/dev/null | while read -r line; do
+    case $line in *" -> $2/state.json") line=${line% -> *}; echo "${line##* }" ;; esac
+  done
   if command -v grep >/dev/null 2>&1; then
     grep -lF -e "$1" /proc/[0-9]*/environ 2>/dev/null
     return
@@ -24,10 +28,10 @@ end_with_children() {
 sweep() {
   [ -r /proc/self/environ ] || return 0
   round=0
-  while list=$(found "$1"); [ -n "$list" ]; do
+  while list=$(found "$1" "$2"); [ -n "$list" ]; do
     for file in $list; do
       pid=${file#/proc/}
-      end_with_children "${pid%/environ}"
+      end_with_children "${pid%%/*}"
     done
     round=$((round + 1))
     if [ "$round" -gt 20 ]; then
@@ -114,9 +118,10 @@ M.destroy = SWEEP .. BASE .. [[
 root=$base/$2
 if [ -e "$root" ]; then
   [ ! -e "$root.gone" ] || rm -rf "$root.gone"
+  root=$(cd -P "$root" && pwd) || exit 1
   mv "$root" "$root.gone" || [ ! -e "$root" ] || exit 1
 fi
-sweep "LUARIUM_SANDBOX=$2" || exit 1
+sweep "LUARIUM_SANDBOX=$2" "$root.gone" || exit 1
 [ -e "$root.gone" ] || exit 0
 rm -rf "$root.gone" 2>/dev/null && exit 0
 chmod -R u+rwx "$root.gone" 2>/dev/null

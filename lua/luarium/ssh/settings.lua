@@ -51,7 +51,7 @@ M.expand = expand
 local function split(line)
   local key, value = line:match("^%s*([%a%d]+)%s*[=%s]%s*(.-)%s*$")
   if not key then
-    return nil
+    return "", "" -- nothing, or a comment
   end
   return key:lower(), value:match('^"(.*)"$') or value
 end
@@ -90,8 +90,7 @@ local function read_into(found, path, host, base, depth)
   local active = true
   for line in text:gmatch("[^\r\n]+") do
     local key, value = split(line)
-    if not key or line:find("^%s*#") then -- nothing
-    elseif key == "host" then
+    if key == "host" then
       active = M.matches(value, host)
     elseif key == "match" then
       active = value:lower() == "all" -- other conditions ask for things that are not known here
@@ -108,7 +107,7 @@ local function read_into(found, path, host, base, depth)
     elseif active and LISTS[key] then
       found[key] = found[key] or {}
       table.insert(found[key], value)
-    elseif active and found[key] == nil then
+    elseif active and key ~= "" and found[key] == nil then
       found[key] = value -- the first one counts
     end
   end

@@ -143,7 +143,8 @@ function resolve(options, depth)
   if depth > JUMPS_MAX then
     return nil, errors.new("invalid", "ssh: too many hosts to go through: ProxyJump leads in a circle?")
   end
-  local name, values, err = options.host, {}, nil
+  local name, values = options.host, {}
+  local ok, err
   if options.ssh_config ~= false then
     local path = type(options.ssh_config) == "string" and options.ssh_config or "~/.ssh/config"
     values, err = settings.read(settings.expand(path, {}), name)
@@ -151,7 +152,6 @@ function resolve(options, depth)
       return nil, err
     end
   end
-  local ok
   ok, err = check_supported(options, values, name)
   if not ok then
     return nil, err

@@ -32,56 +32,122 @@ local function plain(text)
   return text
 end
 
+--- What the code learns of the login shell: the version of bash, or nothing.
+local WHO = [["$BASH_VERSION"]]
+
 local START = "lum_n=${IFS#??};"
 local READ = [[IFS= read -r lum_l && eval "$lum_l"]]
+local READ_IN_BASH = [[IFS= builtin read -r lum_l && builtin eval "$lum_l"]]
 
 ---@class luarium.ssh.Text
 ---@field command string for the exec request
 ---@field line string? what must be written to stdin first
 
----@class luarium.ssh.TextOptions
----@field env string[] "NAME=value" of plain characters, in the environment before anything of the body runs
----@field hidden boolean? it has secrets: nothing of it may be an argument
+---@class luarium.ssh.Parts
+---@field env string[] "NAME=value" of plain characters: there before anything else is looked at
+---@field secret table<string, string>? more of the environment; never an argument of anything
+---@field code fun(quote: fun(text: string): string, shell: string?): string sh code on one line, run before the command;
+---  shell: "bash" in bash itself, where functions of the user's may have the names of commands; "ask" when $7 tells the
+---  version of bash
+---@field argv string[] the command
 ---@field careful boolean? the login shell is none of Bourne's family
+---@field bash boolean? it is bash
 
-local function prefix_of(options)
+--- What a shell that waits for its line is started with.
+M.waiting = ("exec sh -c '%s' sh"):format(READ)
+
+local function prefix_of(parts)
   local words = {}
-  for i, entry in ipairs(options.env) do
+  for i, entry in ipairs(parts.env) do
     words[i] = plain(entry)
   end
-  local names_and_values = table.concat(words, " ")
-  if names_and_values == "" then
+  local assignments = table.concat(words, " ")
+  if assignments == "" then
     return "exec"
-  elseif options.careful then
-    return "exec env " .. names_and_values
+  elseif parts.careful then
+    return "exec env " .. assignments
   end
-  return names_and_values .. " exec"
+  return assignments .. " exec"
 end
 
---- Builds the text of a command.
----@param options luarium.ssh.TextOptions
----@param body fun(quote: fun(text: string): string): string makes the sh code, on one line
----@return luarium.ssh.Text
-function M.build(options, body)
-  local prefix = prefix_of(options)
-  if not options.hidden then
-    local code = START .. body(for_arguments)
-    if #code + #prefix < MAX and not code:find("[^\32-\126]") then
-      return { command = ("%s sh -c '%s' sh %s"):format(prefix, code, HELPERS) }
+--- The words of a list, quoted.
+local function join(list, quote)
+  local words = {}
+  for i, word in ipairs(list) do
+    words[i] = quote(word)
+  end
+  return table.concat(words, " ")
+end
+
+--- The code that sets variables, and what must go in front of the command for those that sh itself cannot have.
+local function exports(parts, quote, word)
+  local code, odd = {}, {}
+  for name, value in pairs(parts.secret or {}) do
+    if name:match("^[%a_][%w_]*$") then
+      code[#code + 1] = ("%s %s=%s;"):format(word or "export", name, quote(value))
+    else
+      odd[#odd + 1] = name .. "=" .. value
     end
   end
-  return { command = ("%s sh -c '%s' sh"):format(prefix, READ), line = START .. body(for_line) .. "\n" }
+  return table.concat(code, " "), #odd > 0 and "env " .. join(odd, quote) .. " " or ""
+end
+
+local function whole(parts, quote, shell)
+  local set, odd = exports(parts, quote)
+  return ('%s%s %s set -- %s; exec %s"$@"'):format(START, parts.code(quote, shell), set, join(parts.argv, quote), odd)
+end
+
+--- The code for bash. The descriptor 9 is what destroy finds it by until the command, with its environment, has begun.
+local function in_bash(parts)
+  local set, odd = exports(parts, for_line, "builtin export")
+  local cookies = #parts.env > 0 and "builtin export " .. table.concat(parts.env, " ") .. ";" or ""
+  return ('%s%s%s %s builtin set -- %s; builtin exec %s"$@" 9<&-'):format(START, cookies, parts.code(for_line, "bash"),
+    set, join(parts.argv, for_line), odd)
+end
+
+--- The text of a command.
+---@param parts luarium.ssh.Parts
+---@return luarium.ssh.Text
+function M.build(parts)
+  local secret = parts.secret and next(parts.secret)
+  if parts.bash then
+    local code = in_bash(parts)
+    if not secret and #code < MAX then
+      return { command = code }
+    end
+    return { command = READ_IN_BASH, line = code .. "\n" }
+  end
+  local prefix = prefix_of(parts)
+  if not secret then
+    local code = whole(parts, for_arguments, not parts.careful and "ask" or nil)
+    if #code + #prefix < MAX and not code:find("[^\32-\126]") then
+      return { command = ("%s sh -c '%s' sh %s %s"):format(prefix, code, HELPERS, parts.careful and "" or WHO) }
+    end
+  end
+  return { command = ("%s sh -c '%s' sh"):format(prefix, READ), line = whole(parts, for_line) .. "\n" }
+end
+
+--- The line for a shell that waits already. What must be in the environment from the beginning needs another shell:
+--- only what a program was started with can be seen from outside.
+---@param parts luarium.ssh.Parts
+---@return string line
+function M.line(parts)
+  if #parts.env == 0 then
+    return whole(parts, for_line) .. "\n"
+  end
+  local set, odd = exports(parts, for_line)
+  local code = START .. parts.code(for_line) .. ' exec "$@"'
+  return ("%sexport %s; %s exec %ssh -c %s sh %s\n"):format(START, table.concat(parts.env, " "), set, odd,
+    for_line(code), join(parts.argv, for_line))
 end
 
 --- The text of a command that has its first line in a file, which it removes: where stdin is a terminal.
----@param options luarium.ssh.TextOptions
+---@param parts luarium.ssh.Parts
 ---@param path string
 ---@return luarium.ssh.Text
-function M.from_file(options, path)
-  return M.build({ env = options.env, careful = options.careful }, function(quote)
-    local name = quote(path)
-    return ('IFS= read -r lum_l <%s; rm -f %s; eval "$lum_l"'):format(name, name)
-  end)
+function M.from_file(parts, path)
+  local code = ('IFS= read -r lum_l <%s; rm -f %s; eval "$lum_l"'):format(for_arguments(path), for_arguments(path))
+  return { command = ("%s sh -c '%s%s' sh %s"):format(prefix_of(parts), START, code, HELPERS) }
 end
 
 return M
