@@ -1,7 +1,7 @@
 --- Commands on the host: started so that they can be found and killed there, with streams as a local process has.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
-local exec_over_spawn = require("luarium.provider.emulate.exec").exec_over_spawn
+local emulate = require "luarium.provider.emulate.exec"
 local native = require "luarium.native"
 local scheduler = require "luarium.task.scheduler"
 local scripts = require "luarium.ssh.scripts"
@@ -15,6 +15,7 @@ local M = {}
 
 local ARGUMENT_MAX = 131071 -- bytes of one argument or variable: Linux takes no more
 local TOTAL_MAX = 2000000 -- bytes of all of them
+local OUTPUT_MAX = 8388608 -- bytes kept of a stream when nobody says otherwise
 local KILL_BUDGET = 5 -- seconds that killing may take, connecting again included
 local MARKER_WAIT = 10 -- seconds that a command which is to be killed has to tell its process id
 
@@ -72,6 +73,10 @@ end
 local Process = {}
 Process.__index = Process
 
+local function ended(self)
+  return self.channel:status() ~= nil
+end
+
 function Process:read(max)
   return await(self.channel:read(max))
 end
@@ -94,9 +99,11 @@ function Process:close_stdin()
 end
 
 function Process:wait()
-  local ok, err = await(self.channel:wait())
-  if not ok then
-    return nil, err
+  if not ended(self) then
+    local ok, err = await(self.channel:wait())
+    if not ok then
+      return nil, err
+    end
   end
   self.finished = self.finished or monotonic()
   local status = self.channel:status()
@@ -105,10 +112,6 @@ function Process:wait()
     signal = self.timed_out and "SIGKILL" or status.signal, timed_out = self.timed_out or false,
     held_open = status.held_open, duration = self.finished - self.started,
   }
-end
-
-local function ended(self)
-  return self.channel:status() ~= nil
 end
 
 ---@param signal string|integer|nil
@@ -170,6 +173,15 @@ function Process:close()
   end
 end
 
+--- Kills it at its deadline. Should that not be possible, its streams are given up, so that nobody waits for ever.
+local function end_in_time(self)
+  local ok = put_down(self.pool, self.cookie, self.pid)
+  self.given_up = not ok
+  if not ok and not self.closed then
+    self.channel:close()
+  end
+end
+
 local function arm(self, seconds)
   local op = native.loop.sleep(seconds)
   self.timer = op
@@ -178,8 +190,7 @@ local function arm(self, seconds)
       self.timer = nil
       self.timed_out = not ended(self)
       if self.timed_out then
-        task.spawn_detached("the timeout of a command on " .. self.pool.target.name, put_down, self.pool, self.cookie,
-          self.pid)
+        task.spawn_detached("the timeout of a command on " .. self.pool.target.name, end_in_time, self)
       end
     end
   end)
@@ -421,6 +432,51 @@ local function copy(options)
   return result
 end
 
+local function streams(options)
+  return options.on_stdout or options.on_stderr or options.pty
+    or options.stdin ~= nil and type(options.stdin) ~= "string"
+end
+
+--- Everything that a process writes, up to its end.
+local function collect(process, options, out, err_out)
+  if options.stdin and options.stdin ~= "" then
+    process.channel:send(options.stdin)
+  end
+  process:close_stdin()
+  while true do
+    local bytes, stream = process:read()
+    if bytes == nil then
+      if stream == nil or process.timed_out then
+        return true
+      end
+      return nil, stream
+    end
+    (stream == "stderr" and err_out or out):add(bytes)
+  end
+end
+
+--- A command whose output nobody waits for: quicker than emulate.exec_over_spawn, which serves callbacks.
+local function run_plainly(process, options)
+  local limit = options.max_output or OUTPUT_MAX
+  local out, err_out = emulate.capture(limit), emulate.capture(limit)
+  if options.timeout then
+    arm(process, options.timeout)
+  end
+  local exit
+  local ok, done, err = pcall(collect, process, options, out, err_out)
+  if ok and done then
+    exit, err = process:wait()
+    done = exit or process.timed_out
+  end
+  process:close()
+  if not ok then
+    error(done, 0)
+  elseif not done then
+    return nil, err
+  end
+  return emulate.result_of(exit or {}, process, out, err_out, process.started)
+end
+
 --- Runs a command to its end. Its time counts from the call.
 ---@async
 ---@param pool luarium.ssh.Pool
@@ -451,10 +507,13 @@ function M.run(pool, command, options)
   if not process then
     return nil, err
   end
+  if not streams(options) then
+    return run_plainly(process, options)
+  end
   local inner = { call = function()
     return process
   end }
-  return exec_over_spawn(inner, nil, command, options)
+  return emulate.exec_over_spawn(inner, nil, command, options)
 end
 
 --- Runs a script of ours with arguments, outside of any sandbox.

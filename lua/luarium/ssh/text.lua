@@ -46,9 +46,9 @@ local READ_IN_BASH = [[IFS= builtin read -r lum_l && builtin eval "$lum_l"]]
 ---@class luarium.ssh.Parts
 ---@field env string[] "NAME=value" of plain characters: there before anything else is looked at
 ---@field secret table<string, string>? more of the environment; never an argument of anything
----@field code fun(quote: fun(text: string): string, shell: string?): string sh code on one line, run before the command;
----  shell: "bash" in bash itself, where functions of the user's may have the names of commands; "ask" when $7 tells the
----  version of bash
+---@field code fun(quote: fun(text: string): string, shell: string?): string sh code on one line, run before the
+---  command; shell: "bash" in bash itself, where functions of the user's may have the names of commands; "ask" when $7
+---  tells the version of bash
 ---@field argv string[] the command
 ---@field careful boolean? the login shell is none of Bourne's family
 ---@field bash boolean? it is bash

@@ -188,7 +188,14 @@ local function converse(process, options, state, out, err_out)
   end, "exec")
 end
 
-local function result_of(exit, state, out, err_out, started)
+--- The result of exec from what is known at the end.
+---@param exit table as process:wait() gives it; empty after a timeout
+---@param state {timed_out: boolean?}
+---@param out luarium.Capture
+---@param err_out luarium.Capture
+---@param started number
+---@return table result
+function M.result_of(exit, state, out, err_out, started)
   local timed_out = state.timed_out or exit.timed_out or false
   local stdout, stdout_cut = out:finish()
   local stderr, stderr_cut = err_out:finish()
@@ -221,7 +228,7 @@ function M.to_end(process, options, started)
   if not exit then
     return nil, failure
   end
-  return result_of(exit, state, out, err_out, started)
+  return M.result_of(exit, state, out, err_out, started)
 end
 
 --- exec for a provider that has spawn: streams to callbacks, takes stdin from strings, files and iterators. Callbacks
