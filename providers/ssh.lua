@@ -56,6 +56,9 @@ return provider.define {
     return host:spawn(box, command, options)
   end),
   pty = true,
+  url = with_machine(function(host, box, port)
+    return host:url(box, port)
+  end),
   streams = true,
 
   close = function(self)

@@ -2,11 +2,14 @@
 --- id in the environment; that is how destroy finds what is left. A machine is a pool of connections and a base folder.
 local errors = require "luarium.error"
 local json = require "luarium.json"
+local login = require "luarium.ssh.login"
 local native = require "luarium.native"
 local pool = require "luarium.ssh.pool"
 local remote = require "luarium.ssh.remote"
 local scripts = require "luarium.ssh.scripts"
 local shell = require "luarium.provider.emulate.shell"
+
+local await = require("luarium.task").await
 
 local M = {}
 
@@ -14,7 +17,10 @@ local STATE_MAX = 67108864 -- bytes of the states of all sandboxes
 
 ---@class luarium.ssh.Machine
 ---@field pool luarium.ssh.Pool
+---@field target luarium.ssh.Target
 ---@field base string where the sandboxes are; "": in the user's own folder
+---@field ports table<integer, table>
+---@field sockets table<luarium.ssh.Socket, boolean>
 local Machine = {}
 Machine.__index = Machine
 
@@ -22,10 +28,20 @@ Machine.__index = Machine
 ---@param base string?
 ---@return luarium.ssh.Machine
 function M.new(target, base)
-  return setmetatable({ pool = pool.new(target), base = base or "" }, Machine)
+  return setmetatable({
+    target = target, pool = pool.new(target), base = base or "", ports = {}, sockets = {},
+  }, Machine)
 end
 
+--- Closes all connections, and the ports and sockets that lead through them.
 function Machine:close()
+  for _, entry in pairs(self.ports) do
+    entry.forward:close()
+  end
+  self.ports = {}
+  for socket in pairs(self.sockets) do
+    socket:close()
+  end
   self.pool:close()
 end
 
@@ -246,6 +262,94 @@ function Machine:spawn(box, command, options)
   local process
   process, err = remote.start(self.pool, wanted)
   return process, named(box, err)
+end
+
+-- ---- ports and sockets ----
+
+--- A local port that leads to one of the host. Made again when its connection was lost.
+---@async
+---@param _ luarium.BoxRecord ports are the machine's, not the sandbox's
+---@param port integer
+---@return {url: string}? result
+---@return luarium.Error? err
+function Machine:url(_, port)
+  local entry = self.ports[port]
+  if entry and entry.connection.session:error() then
+    entry.forward:close()
+    entry = nil
+  end
+  if not entry then
+    local forward, connection = self.pool:forward(port)
+    if not forward then
+      return nil, connection
+    end
+    entry = { forward = forward, connection = connection }
+    self.ports[port] = entry
+  end
+  return { url = ("http://127.0.0.1:%d"):format(entry.forward:port()) }
+end
+
+---@class luarium.ssh.Socket
+---@field path string a unix socket on this machine
+local Socket = {}
+Socket.__index = Socket
+
+--- Whether connections to it can still get through.
+---@return boolean
+function Socket:alive()
+  return not self.closed and not self.sessions[1]:error()
+end
+
+function Socket:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  self.machine.sockets[self] = nil
+  self.forward:close()
+  for _, session in ipairs(self.sessions) do
+    session:close()
+  end
+  os.remove(self.folder) -- empty: the socket went with the forward
+end
+
+--- A unix socket here whose connections lead to a unix socket of the host, for instance that of docker. It has a
+--- connection to the host of its own, so that it takes no places from commands; each use is one of sshd's sessions.
+---@async
+---@param options {socket: string} a path on the host
+---@return luarium.ssh.Socket? socket
+---@return luarium.Error? err
+function Machine:forward(options)
+  local probe, err = remote.script(self.pool, "true", {}) -- the way of the login shell is known after that
+  if not probe then
+    return nil, err
+  end
+  local request = remote.request(self.pool, scripts.dial, { options.socket })
+  if not request then
+    return nil, errors.new("invalid", "ssh: forward: the socket's path has bytes that are not ASCII")
+  end
+  local folder
+  folder, err = await(native.fs.mkdtemp((os.getenv("XDG_RUNTIME_DIR") or os.getenv("TMPDIR") or "/tmp") .. "/luarium-"))
+  if not folder then
+    return nil, err
+  end
+  local sessions, forward
+  sessions, err = login.connect(self.target)
+  if sessions then
+    request.path = folder .. "/socket"
+    forward, err = sessions[1]:forward(request)
+  end
+  local socket = setmetatable({ path = folder .. "/socket", folder = folder, sessions = sessions or {},
+    forward = forward, machine = self }, Socket)
+  if not forward then
+    for _, session in ipairs(socket.sessions) do
+      session:close()
+    end
+    os.remove(folder)
+    return nil, err
+  end
+  self.sockets[socket] = true
+  return socket
 end
 
 return M

@@ -18,6 +18,7 @@ local LINGER = 1 -- seconds that a connection beyond the first one stays without
 ---@field sessions userdata[] the same, and those it goes through
 ---@field used integer commands that run over it
 ---@field limit integer commands that may
+---@field pinned boolean? it stays open although no command runs: ports lead through it
 ---@field warm table? a shell that waits for a command
 ---@field full boolean? the host allows no more than run now
 
@@ -71,17 +72,20 @@ end
 
 local function arm(self, connection)
   disarm(connection)
-  local last = #self.connections == 1
-  local seconds = last and self.target.idle or LINGER
+  if connection.pinned then
+    return
+  end
+  local first = self.connections[1] == connection
+  local seconds = first and self.target.idle or LINGER
   local op = native.loop.sleep(seconds, true)
   connection.timer = op
   scheduler.on_complete(op, function()
     if connection.timer == op then
       connection.timer = nil
-      if last or #self.connections > 1 then
+      if first or self.connections[1] ~= connection then
         drop(self, connection)
       else
-        arm(self, connection)
+        arm(self, connection) -- it has become the first one meanwhile
       end
     end
   end)
@@ -271,6 +275,26 @@ function Pool:open(request, urgent)
       return nil, err
     end
   end
+end
+
+--- A local port that leads to one of the host; it lives as long as its connection.
+---@async
+---@param port integer
+---@return userdata? forward with port() and close()
+---@return luarium.ssh.Connection|luarium.Error connection_or_err
+function Pool:forward(port)
+  local connection, err = self:take(true)
+  if not connection then
+    return nil, err
+  end
+  local forward
+  forward, err = connection.session:forward({ host = "127.0.0.1", port = port })
+  connection.pinned = connection.pinned or forward ~= nil
+  self:give_back(connection)
+  if not forward then
+    return nil, err
+  end
+  return forward, connection
 end
 
 --- Closes all connections.

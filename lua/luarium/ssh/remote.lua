@@ -264,7 +264,7 @@ local function code_of(command, marker, marks_stderr)
       return ("{ %secho %s $$ %s; %sexit 1; }"):format(own, marker, word, own)
     end
     if command.root then
-      local there = bash and '{ builtin exec 9<"$lum_r/state.json"; } 2>/dev/null' or '[ -e "$lum_r/state.json" ]'
+      local there = bash and '{ exec 9<"$lum_r/state.json"; } 2>/dev/null' or '[ -e "$lum_r/state.json" ]'
       add("lum_r=%s; %s || %s;", quote(command.root), there, refuse("gone"))
     end
     if command.cwd then
@@ -274,7 +274,7 @@ local function code_of(command, marker, marks_stderr)
       add("%sexport %s;", own, usual(command))
     end
     if command.merge then
-      add("%sexec 2>&1;", own)
+      add("exec 2>&1;") -- `builtin exec` would not last
     end
     add("%secho %s $$ ok%s;", own, marker, shell == "ask" and ' "$7"' or "")
     if marks_stderr then
@@ -514,6 +514,22 @@ function M.run(pool, command, options)
     return process
   end }
   return emulate.exec_over_spawn(inner, nil, command, options)
+end
+
+--- The text of a script of ours for an exec request, with what its marker is.
+---@param pool luarium.ssh.Pool
+---@param script string
+---@param args string[]
+---@return {command: string, marker: string}? request
+function M.request(pool, script, args)
+  local marker = "lum" .. new_cookie():match("=(.*)%.$")
+  local argv = { "sh", "-c", script, "luarium" }
+  for _, arg in ipairs(args) do
+    argv[#argv + 1] = arg
+  end
+  local command = { argv = argv, own = true }
+  local made = text.build(parts_of(pool, command, "", marker, false))
+  return not made.line and { command = made.command, marker = marker } or nil
 end
 
 --- Runs a script of ours with arguments, outside of any sandbox.

@@ -128,4 +128,34 @@ chmod -R u+rwx "$root.gone" 2>/dev/null
 rm -rf "$root.gone" || [ ! -e "$root.gone" ]
 ]]
 
+--- path: becomes a connection to a unix socket, by whatever there is for that.
+M.dial = [[
+case $1 in
+  *docker.sock) ! command -v docker >/dev/null 2>&1 || exec docker -H "unix://$1" system dial-stdio ;;
+esac
+! command -v socat >/dev/null 2>&1 || exec socat - "UNIX-CONNECT:$1"
+! nc -h 2>&1 | grep -q -e "-[A-Za-z]*U" || exec nc -U "$1"
+! command -v python3 >/dev/null 2>&1 || exec python3 -c '
+import os, socket, sys, threading
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+def up():
+    while True:
+        b = os.read(0, 65536)
+        if not b:
+            break
+        s.sendall(b)
+    s.shutdown(socket.SHUT_WR)
+threading.Thread(target=up, daemon=True).start()
+while True:
+    b = s.recv(65536)
+    if not b:
+        break
+    while b:
+        b = b[os.write(1, b):]
+' "$1"
+echo "nothing here can connect to a unix socket: install socat, nc with -U, or python3" >&2
+exit 1
+]]
+
 return M

@@ -1,0 +1,27 @@
+--- Machines that SSH reaches, for adapters: sandboxes on them, commands, ports, unix sockets.
+---
+---   local host, err = ssh.open { host = "build.example.com", user = "deploy" }
+---   local socket, err = host:forward { socket = "/var/run/docker.sock" }   -- socket.path is a socket here
+local machine = require "luarium.ssh.machine"
+local target = require "luarium.ssh.target"
+
+local M = {}
+
+--- The options that say how to reach a host, as rows of a provider's `config`.
+M.options = target.options
+
+--- Finds out how to reach a host. Nothing is connected yet.
+---@async
+---@param options table<string, any> see docs/ssh.md
+---@param root string? where sandboxes are kept there; default: ~/.luarium/sandboxes
+---@return luarium.ssh.Machine? machine close it
+---@return luarium.Error? err
+function M.open(options, root)
+  local found, err = target.resolve(options)
+  if not found then
+    return nil, err
+  end
+  return machine.new(found, root)
+end
+
+return M
