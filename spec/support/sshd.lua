@@ -123,7 +123,10 @@ end
 
 local function try_start(self, options)
   self.port = math.random(10000, 32000) -- below those that the system hands out by itself
-  local text = configuration .. (options.sftp == false and "" or SFTP) .. (options.config or "") .. "\n"
+  local text = table.concat({
+    configuration, options.second and "HostKey DIR/second_key\n" or "", options.sftp == false and "" or SFTP,
+    options.config or "", "\n",
+  })
   scratch.write(self.dir .. "/config", (text:gsub("DIR", self.dir):gsub("PORT", tostring(self.port))))
   os.remove(self.dir .. "/log")
   local ok, err = pcall(sh, (starter:gsub("DIR", self.dir):gsub("TEST", test_pid())))
@@ -133,8 +136,8 @@ end
 local seeded = false
 
 --- Starts it.
----@param options {config: string?, sftp: boolean?, kind: string?}? config: more lines, DIR is replaced; kind of the
----  host key, default ed25519
+---@param options {config: string?, sftp: boolean?, kind: string?, second: string?}? config: more lines, DIR is replaced;
+---  kind of the host key, default ed25519, and of a second one
 ---@return table server {port, dir}
 function M.start(options)
   options = options or {}
@@ -144,6 +147,9 @@ function M.start(options)
     seeded = true
   end
   sh(("mkdir %s/home && ssh-keygen -q -t %s -N '' -f %s/host_key"):format(self.dir, options.kind or "ed25519", self.dir))
+  if options.second then
+    sh(("ssh-keygen -q -t %s -N '' -f %s/second_key"):format(options.second, self.dir))
+  end
   self:key("id", "ed25519")
   local ok, err
   for _ = 1, 20 do

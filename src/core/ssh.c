@@ -52,7 +52,8 @@ static enum lum_kind kind_of(int rc) {
 
 bool ssh_lib_err(struct lum_ssh *ssh, int rc, struct lum_err *err, const char *what) {
   char *said = NULL;
-  libssh2_session_last_error(ssh->lib, &said, NULL, 0);
+  if (libssh2_session_last_error(ssh->lib, &said, NULL, 0) == LIBSSH2_ERROR_EAGAIN)
+    said = NULL; /* what was said before */
   enum lum_kind kind = kind_of(rc);
   lum_err_set(err, kind, "%s: %s", what, said && *said ? said : "failed");
   err->code = rc;

@@ -208,9 +208,15 @@ struct lum_op *lum_ssh_auth_password(struct lum_ssh *ssh, const char *user, cons
 
 /* ---- keys ---- */
 
+/* libssh2 does not always say why it cannot read a key. */
 static int key_step(struct auth_op *self) {
-  return libssh2_userauth_publickey_frommemory(self->ssh->lib, self->user, strlen(self->user), NULL,
-                                               0, self->key, self->key_len, self->secret);
+  LIBSSH2_SESSION *lib = self->ssh->lib;
+  int rc = libssh2_userauth_publickey_frommemory(lib, self->user, strlen(self->user), NULL, 0,
+                                                 self->key, self->key_len, self->secret);
+  if (rc != 0 && rc != LIBSSH2_ERROR_EAGAIN &&
+      libssh2_session_last_errno(lib) == LIBSSH2_ERROR_EAGAIN)
+    lum_err_set(&self->op.err, LUM_AUTH, "the key cannot be read, or its passphrase is wrong");
+  return rc;
 }
 
 static int sign_here(LIBSSH2_SESSION *lib, unsigned char **sig, size_t *sig_len,
