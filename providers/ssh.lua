@@ -3,6 +3,7 @@
 local machine = require "luarium.ssh.machine"
 local provider = require "luarium.provider"
 local target = require "luarium.ssh.target"
+local transfer = require "luarium.ssh.transfer"
 
 local config = {
   root = { about = "the folder of the sandboxes on the host; default: ~/.luarium/sandboxes" },
@@ -12,16 +13,34 @@ for name, row in pairs(target.options) do
 end
 
 --- The machine of an instance, found out about when it is first needed.
+local function machine_of(self)
+  if not self.state.machine then
+    local found, err = target.resolve(self.config)
+    if not found then
+      return nil, err
+    end
+    self.state.machine = self.state.machine or machine.new(found, self.config.root)
+  end
+  return self.state.machine
+end
+
 local function with_machine(fn)
   return function(self, ...)
-    if not self.state.machine then
-      local found, err = target.resolve(self.config)
-      if not found then
-        return nil, err
-      end
-      self.state.machine = self.state.machine or machine.new(found, self.config.root)
+    local host, err = machine_of(self)
+    if not host then
+      return nil, err
     end
-    return fn(self.state.machine, ...)
+    return fn(host, ...)
+  end
+end
+
+local function across(move)
+  return function(self, box, ...)
+    local host, err = machine_of(self)
+    if not host then
+      return nil, err
+    end
+    return move(self, host, box, ...)
   end
 end
 
@@ -60,6 +79,9 @@ return provider.define {
     return host:url(box, port)
   end),
   streams = true,
+
+  upload = across(transfer.upload),
+  download = across(transfer.download),
 
   close = function(self)
     if self.state.machine then

@@ -14,6 +14,7 @@ local native = require "luarium.native"
 local provider = require "luarium.provider"
 local ssh = require "luarium.ssh"
 local task = require "luarium.task"
+local transfer = require "luarium.ssh.transfer"
 
 local M = {}
 
@@ -121,6 +122,16 @@ local function over(adapter, method)
   end
 end
 
+local function across(adapter, move)
+  return function(self, box, ...)
+    local machine, err = machine_of(self, adapter, box)
+    if not machine then
+      return nil, err
+    end
+    return checked(self, adapter, box, move(self, machine, box, ...))
+  end
+end
+
 --- Makes an adapter. Beside what every adapter has, `create` and `login` are those described above; `ready_timeout`:
 --- seconds that a new machine has until it lets us in (default 180); `root`: the folder of sandboxes in it.
 ---@param adapter table
@@ -133,6 +144,7 @@ function M.define(adapter)
   definition.create = create_with(adapter)
   definition.exec, definition.spawn, definition.pty, definition.streams = over(adapter, "exec"), over(adapter, "spawn"),
     true, true
+  definition.upload, definition.download = across(adapter, transfer.upload), across(adapter, transfer.download)
   definition.url = over(adapter, "url")
   definition.destroy = function(self, box)
     forget(self, box.external_id)

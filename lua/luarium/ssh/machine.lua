@@ -228,9 +228,13 @@ local function named(box, err)
 end
 
 ---@async
+---@param box luarium.BoxRecord
+---@param command {argv: string[]}
+---@param options table
+---@param window integer? bytes of output that may be under way
 ---@return table? result of exec
 ---@return luarium.Error? err
-function Machine:exec(box, command, options)
+function Machine:exec(box, command, options, window)
   local there, err = with_root(self, box)
   if not there then
     return nil, err
@@ -240,6 +244,7 @@ function Machine:exec(box, command, options)
   if not wanted then
     return nil, err
   end
+  wanted.window = window
   local result
   result, err = remote.run(self.pool, wanted, options)
   return result, named(box, err)

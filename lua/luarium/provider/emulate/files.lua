@@ -260,7 +260,7 @@ end
 
 -- path: what a write to "$1" reaches; folder: where that is. (readlink -f of busybox looks for the target of a
 -- dangling link in the working directory.)
-local RESOLVE = [[
+M.RESOLVE = [[
 resolve() {
   path=$1
   hops=0
@@ -280,7 +280,7 @@ resolve() {
 
 -- Writes stdin beside the target and moves it into place. Through a link its target is written. A file that cannot
 -- be replaced, such as one that is mounted, is written in place.
-local WRITE = RESOLVE .. [[
+local WRITE = M.RESOLVE .. [[
 need cat chmod mkdir mv readlink rm stat
 [ ! -d "$1" ] || exit 42
 resolve "$1" || exit 1
@@ -320,7 +320,7 @@ fi
 trap - EXIT
 ]]
 
-local DROP = RESOLVE .. [[
+local DROP = M.RESOLVE .. [[
 resolve "$1" && rm -rf "$folder/.luarium-$2"
 ]]
 
