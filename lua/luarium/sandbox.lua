@@ -15,6 +15,7 @@ local task = require "luarium.task"
 
 require "luarium.sandbox.command"
 require "luarium.sandbox.files"
+require "luarium.sandbox.jobs"
 require "luarium.sandbox.life"
 
 local M = { instance_of = object.instance_of, call = object.call, methods = object.methods }

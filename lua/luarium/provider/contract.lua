@@ -39,6 +39,7 @@ M.operations = {
   { name = "upload", needs = { "exec" }, about = "local file or tree into the sandbox" },
   { name = "download", needs = { "exec" }, about = "file or tree out of it" },
   { name = "git", needs = { "exec" }, about = "clone and the other git operations" },
+  { name = "job", needs = { "exec" }, about = "a detached command that is found again" },
   { name = "snapshot", about = "save its state under a name", instead = "download what matters" },
   { name = "snapshot_list", about = "the saved states", instead = "keep your own list" },
   { name = "snapshot_delete", about = "delete a saved state", instead = "use the vendor's own tool" },

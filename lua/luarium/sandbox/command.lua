@@ -9,6 +9,12 @@ local trace = require "luarium.trace"
 
 local Sandbox = object.methods
 
+local M = {}
+
+--- A command as providers take it: a text for the shell or a list of arguments.
+---@param command any
+---@param where string the call, for the message
+---@return {argv: string[], shell: string?}
 local function command_of(command, where)
   if type(command) == "string" then
     check.argument(command, "text", where, "the command")
@@ -25,11 +31,14 @@ local function command_of(command, where)
   end
   return { argv = command }
 end
+M.of = command_of
 
+--- For people: one text, bounded, without secrets.
 local function describe(command)
   local text = secret.redact(command.shell or table.concat(command.argv, " "))
   return #text > 200 and text:sub(1, 197) .. "..." or text
 end
+M.describe = describe
 
 local STREAMED_OUTPUT = 262144 -- kept of a stream that a callback gets whole
 
@@ -51,16 +60,25 @@ local function tee(box, stream, callback)
     tell(redact())
   end
 end
+M.tee = tee
 
-local function exec_options(box, options, where)
-  options = check.options(options, contract.exec_options, where)
+--- The environment of one command: the sandbox's, and what is added to it.
+---@return table<string, string>
+local function environment(box, added)
   local env = {}
   for key, value in pairs(box.env) do
     env[key] = value
   end
-  for key, value in pairs((object.reveal_map(options.env))) do
+  for key, value in pairs((object.reveal_map(added))) do
     env[key] = value
   end
+  return env
+end
+M.environment = environment
+
+local function exec_options(box, options, where)
+  options = check.options(options, contract.exec_options, where)
+  local env = environment(box, options.env)
   local file = type(options.stdin) == "table" and (options.stdin.file or true)
   if file and (type(file) ~= "string" or file:find("\0", 1, true)) then
     errors.raise("invalid", where .. ": option 'stdin': expected bytes, { file = path } or a function")
@@ -195,3 +213,5 @@ function Sandbox:spawn(command, options)
   local handle = object.span_with(start, self, "spawn", { command = describe(command) }, command, given)
   return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
 end
+
+return M
