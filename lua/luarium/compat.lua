@@ -12,8 +12,6 @@ M.close_coroutine = coroutine.close
 
 --- Whether the running function may wait; one that a collector calls may not.
 M.may_yield = coroutine.isyieldable
---- Whether the running code may wait: a finalizer may not.
-M.is_yieldable = rawget(coroutine, "isyieldable")
 
 M.is_luajit = rawget(_G, "jit") ~= nil
 

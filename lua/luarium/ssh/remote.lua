@@ -166,7 +166,7 @@ function Process:close()
     put_down(self.pool, self.cookie, self.pid)
     release(self)
   end
-  if task.current() and compat.is_yieldable() then
+  if task.current() and compat.may_yield() then
     finish()
   else
     task.spawn_detached("the end of a command on " .. self.pool.target.name, finish)
