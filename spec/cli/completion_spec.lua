@@ -64,7 +64,10 @@ describe("completion", function()
       terminal:keys("1 d", "Tab")
       terminal:see("%-%-timeout 1 demo")
       terminal:keys("C-c")
-      terminal:keys("luarium run task.lua pro", "Tab", "x")
+      terminal:see("demo[^\n]*\nzsh>\n")
+      terminal:keys("luarium run task.lua pro", "Tab")
+      terminal:see("task.lua prompt=\n")
+      terminal:keys("x")
       terminal:see("task.lua prompt=x")
     end)
   end))
@@ -105,7 +108,7 @@ describe("the manual", function()
     local found = place:run({}, { argv = { "sh", "-c", command, "sh", place.program:match("^(.*)/build/") } }).stdout
     assert.truthy(found:find("LUARIUM_STATE_DIR", 1, true))
     for name in found:gmatch("%S+") do
-      local private = name == "LUARIUM_SANDBOX" or name == "LUARIUM_EXEC"
+      local private = name == "LUARIUM_SANDBOX" or name == "LUARIUM_EXEC" or name:find("^LUARIUM_JOB")
       assert.truthy(private or manual:find(name, 1, true), name)
     end
   end))
