@@ -136,8 +136,8 @@ end
 local seeded = false
 
 --- Starts it.
----@param options {config: string?, sftp: boolean?, kind: string?, second: string?}? config: more lines, DIR is replaced;
----  kind of the host key, default ed25519, and of a second one
+---@param options {config: string?, sftp: boolean?, kind: string?, second: string?, prepare: fun(server)?}? config: more
+---  lines, DIR is replaced; kind of the host key, default ed25519, and of a second one
 ---@return table server {port, dir}
 function M.start(options)
   options = options or {}
@@ -151,6 +151,9 @@ function M.start(options)
     sh(("ssh-keygen -q -t %s -N '' -f %s/second_key"):format(options.second, self.dir))
   end
   self:key("id", "ed25519")
+  if options.prepare then
+    options.prepare(self)
+  end
   local ok, err
   for _ = 1, 20 do
     ok, err = try_start(self, options)

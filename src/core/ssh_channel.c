@@ -13,6 +13,7 @@
 #define NOISE_MAX 1048576 /* that may come before the marker */
 #define NOTE_MAX 160      /* bytes of the marker's line after it */
 #define SAID_MAX 400      /* bytes of noise kept, to tell what was wrong */
+#define OTHER_FIRST 16    /* so many reads of one stream, then the other one has precedence */
 #define SPARE_BELOW 9     /* channels: sshd allows 10 unless told otherwise */
 #define QUIET_MS 100      /* without output after the end, before we ask whether more will come */
 #define UNKNOWN_ID UINT32_MAX
@@ -75,7 +76,8 @@ struct lum_ssh_channel {
     char *data;
     size_t from, to;
   } ahead[2]; /* came with the markers' packets */
-  int last;   /* the stream that was read last: the other one has precedence */
+  int last; /* the stream that was read last: 1 or 2 */
+  unsigned reads;
   /* who waits */
   struct wait_op *starter, *waiters;
   struct read_op *reader;
@@ -307,6 +309,7 @@ static bool deliver(struct lum_ssh_channel *channel, const char *bytes, size_t l
     reader->len = len;
     reader->which = channel->last = which;
   }
+  channel->reads++;
   channel->ping_stale = channel->pinging;
   channel->pinged = false;
   end_read(channel);
@@ -367,7 +370,9 @@ static bool try_read(struct lum_ssh_channel *channel) {
   }
   size_t max = reader->max < SSH_SCRATCH ? reader->max : SSH_SCRATCH;
   for (int i = 0; i < 2; i++) {
-    int stream = channel->last == 1 ? 1 - i : i;
+    /* To look for bytes of a stream that has none means to look at everything that waits. */
+    int first = channel->reads % OTHER_FIRST == 0 ? 2 - channel->last : channel->last - 1,
+        stream = i == 0 ? first : 1 - first;
     ssize_t n = read_stream(channel, stream, channel->ssh->scratch, max);
     if (n > 0) {
       uv_timer_stop(&channel->quiet);
@@ -650,6 +655,7 @@ static struct lum_ssh_channel *new_channel(struct lum_ssh *ssh) {
   channel->id = UNKNOWN_ID;
   channel->status.exit_code = -1;
   channel->window = WINDOW;
+  channel->last = 1;
   channel->writes_end = &channel->writes;
   uv_timer_init(&ssh->life.eng->loop, &channel->quiet);
   channel->quiet.data = channel;

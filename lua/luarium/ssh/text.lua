@@ -146,6 +146,12 @@ end
 ---@param path string
 ---@return luarium.ssh.Text
 function M.from_file(parts, path)
+  if parts.bash then
+    local name = for_line(path)
+    return {
+      command = ('IFS= builtin read -r lum_l <%s; command rm -f %s; builtin eval "$lum_l"'):format(name, name),
+    }
+  end
   local code = ('IFS= read -r lum_l <%s; rm -f %s; eval "$lum_l"'):format(for_arguments(path), for_arguments(path))
   return { command = ("%s sh -c '%s%s' sh %s"):format(prefix_of(parts), START, code, HELPERS) }
 end

@@ -1,6 +1,6 @@
 --- Large files over long ways. A channel holds 2 MiB that the other side has not asked for yet, so that a stream
---- carries no more than that in the time of a round trip. A file goes up in several streams at once, each with a part of it;
---- what comes down gets a larger window, which is ours to choose.
+--- carries no more than that in the time of a round trip. A file goes up in several streams at once, each with a part
+--- of it; what comes down gets a larger window, which is ours to choose.
 local errors = require "luarium.error"
 local files = require "luarium.provider.emulate.files"
 local native = require "luarium.native"
