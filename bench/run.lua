@@ -10,7 +10,8 @@ package.path = root .. "/?.lua;" .. package.path
 
 local harness = require "bench.harness"
 
-local FILES = { "start", "exec", "sandboxes", "clones", "timeout", "transfer", "http", "tasks", "host", "display" }
+local FILES = { "start", "exec", "sandboxes", "clones", "timeout", "transfer", "http", "tasks", "host", "display",
+  "ssh" }
 
 local USAGE = "usage: lua5.4 bench/run.lua [--quick] [--json] [--reps N] [--build DIR] [--list] [NAME...]"
 

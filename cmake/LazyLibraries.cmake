@@ -7,7 +7,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQU
 else()
   set(lazy_default OFF)
 endif()
-option(LUARIUM_LAZY "Open libcurl, libarchive and libcrypto when they are first used" ${lazy_default})
+option(LUARIUM_LAZY "Open libcurl, libarchive, libssh2 and libcrypto when they are first used" ${lazy_default})
 
 # luarium_link_lazily(TARGET ARCHIVE LIBRARY...): links TARGET to a static library of ours and to what that needs; of
 # that, the named LIBRARY prefixes (as given to pkg_check_modules) lazily.

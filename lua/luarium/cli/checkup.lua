@@ -54,6 +54,27 @@ local function bubblewrap()
   return "ok", version .. ", user namespaces work"
 end
 
+--- The agent, and whether each configured host lets us in.
+local function ssh(config)
+  local bad, fine = nil, {}
+  for name, adapter in pairs(config.configured()) do
+    if adapter == "ssh" then
+      local ok, err = require("luarium.ssh").try(config.provider(name).config)
+      bad = bad or not ok and err
+      fine[#fine + 1] = ok and name or nil
+    end
+  end
+  if bad then
+    return "warn", bad.message, "docs/ssh.md says how hosts are accepted and keys are found"
+  elseif #fine > 0 then
+    return "ok", "we can log in to " .. table.concat(fine, ", ")
+  end
+  local socket = os.getenv("SSH_AUTH_SOCK")
+  local keys = socket and socket ~= "" and await(native.ssh.agent_keys(socket))
+  return "ok", keys and ("no host is configured; the agent has %d keys"):format(#keys)
+    or "no host is configured, no agent is running"
+end
+
 local function state_folder(config)
   local path = config.state_dir()
   local made, err = await(fs.mkdir(path, { parents = true, mode = 448 })) -- 0700
@@ -192,6 +213,7 @@ local checks = {
   { "files", file_limit, "each running command takes about four descriptors" },
   { "git", git, "clones are served from a mirror on this machine" },
   { "bubblewrap", bubblewrap, "the provider bubblewrap isolates sandboxes with user namespaces" },
+  { "ssh", ssh, "the provider ssh logs in to other machines with your keys or your agent" },
   { "config", configuration, "luarium.lua here and in the user's configuration folder must load" },
   { "providers", providers, "every configured provider must have its adapter and its keys" },
   { "state", state_folder, "the records that keep sandboxes from being forgotten; private to you" },
