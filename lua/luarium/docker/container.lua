@@ -138,6 +138,9 @@ local function prepare_image(self, engine, spec, options)
     return snapshots().image_of(options.snapshot)
   end
   local image = spec.image or self.config.image
+  if image == "" or image:find("[%s%c]") then
+    return nil, errors.new("invalid", ("create: %q is no image: expected a name such as debian:12"):format(image))
+  end
   if options.pull == "always" then
     local ok, err = images.pull(self, engine, image, more)
     if not ok then
