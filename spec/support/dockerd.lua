@@ -95,6 +95,7 @@ local function wait_for(path, seconds)
 end
 
 local Engine = {}
+M.methods = Engine -- podman speaks the same
 Engine.__index = Engine
 
 local function order(self, word)

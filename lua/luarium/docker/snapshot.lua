@@ -110,7 +110,7 @@ function M.list(self)
   for _, facts in ipairs(found) do
     local name = (facts.Labels or {})["luarium.snapshot"]
     for _, tag in ipairs(facts.RepoTags or {}) do
-      if name and tag:gsub("^localhost/", "") == M.image_of(name) then -- children of a snapshot carry its label too
+      if name and tag:match("[^/]*$") == M.image_of(name) then -- children of a snapshot carry its label too
         list[#list + 1] = { name = name, image = M.image_of(name), id = facts.Id, size = facts.Size,
           created_at = facts.Created }
       end
@@ -174,6 +174,9 @@ local function copy_body(facts, image, id, name)
   end
   body.Labels["luarium.id"], body.Labels["luarium.name"], body.Labels["luarium.fork"] = id, name or "", image
   body.HostConfig = pick(facts.HostConfig, HOST_FIELDS)
+  for _, limit in ipairs(body.HostConfig.Ulimits or {}) do
+    limit.Name = limit.Name:gsub("^RLIMIT_", ""):lower() -- Podman says it one way and takes another
+  end
   local ports, bindings = {}, {}
   for key, list in pairs((facts.HostConfig or {}).PortBindings or {}) do
     ports[key], bindings[key] = {}, {}

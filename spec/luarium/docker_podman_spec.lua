@@ -1,0 +1,47 @@
+local async = require "spec.support.async"
+local boxes = require "spec.support.docker_box"
+local config = require "luarium.config"
+local conformance = require "luarium.conformance"
+local podman = require "spec.support.podman"
+local sandbox = require "luarium.sandbox"
+
+local missing = podman.missing()
+if missing then
+  describe("docker over podman", function()
+    pending(missing)
+  end)
+  return
+end
+
+local engine, finish
+
+setup(function()
+  engine = podman.start()
+  finish = boxes.configure(engine)
+end)
+
+teardown(function()
+  finish()
+  engine:stop()
+end)
+
+describe("docker over podman", function()
+  -- the others say nothing about the engine that these do not, and take five minutes
+  for _, topic in ipairs({ "exec", "time", "process", "terminal", "transfer", "life" }) do
+    it("conforms: " .. topic, async(300, function()
+      local report = conformance.run({ provider = "docker", filter = "^" .. topic .. ":", heavy = false })
+      for _, result in ipairs(report.results) do
+        assert.is_true(result.status ~= "failed", result.name .. ": " .. tostring(result.reason))
+      end
+      assert.is_true(report.passed > 5)
+    end))
+  end
+
+  it("is known for what it is, and leaves nothing", async(60, function()
+    sandbox.with({ provider = "docker", memory = 67108864, network = false }, function(box)
+      assert.is_true(config.provider("docker").state.engine.podman)
+      assert.equal("lo\n", box:exec("ls /sys/class/net").stdout)
+    end)
+    assert.same({}, engine:containers())
+  end))
+end)
