@@ -19,7 +19,7 @@ local M = {}
 --- The topics, each a module below luarium.conformance.
 M.topics = {
   "exec", "environment", "folder", "stdin", "output", "time", "process", "terminal", "files", "folders", "links",
-  "transfer", "life", "reconnect", "cancel", "load", "secrets", "usage",
+  "transfer", "life", "reconnect", "jobs", "cancel", "load", "secrets", "usage",
 }
 
 ---@class luarium.ConformanceResult

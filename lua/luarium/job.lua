@@ -47,7 +47,7 @@ end
 
 -- ---- asking ----
 
-local function complaint(box, key, result)
+local function complaint(box, key, result, cwd)
   local what = key and ("job '%s'"):format(key) or "jobs"
   local code = result.exit_code
   if code == script.codes.missing then
@@ -57,6 +57,9 @@ local function complaint(box, key, result)
       .. "key, or remove it first"):format(what))
   elseif code == script.codes.busy then
     return errors.new("conflict", ("%s still runs: kill it first"):format(what), { name = "EBUSY" })
+  elseif code == script.codes.nowhere then
+    return errors.new("not_found", ("%s: the working directory %s does not exist, or cannot be entered"):format(what,
+      shell.show(cwd)), { name = "ENOENT" })
   elseif code == script.codes.short then
     return errors.new("io", what .. ": its input ended too early", { name = "EPIPE", retryable = true })
   end
@@ -71,12 +74,14 @@ local function ask(box, key, argv, options)
   }
   local result, err = retry.call(patience, function()
     local ok, value = pcall(object.call, box, "exec", { argv = argv }, given)
-    if not ok and (value == task.cancel_reason() or not errors.is(value)) then
+    if ok then
+      local fault = complaint(box, key, value, options.cwd)
+      return not fault and value or nil, fault
+    elseif value == task.cancel_reason() or not errors.is(value) then
       error(value, 0)
     end
-    return ok and value or nil, not ok and value or nil
+    return nil, value
   end)
-  err = err or complaint(box, key, result)
   if err then
     object.raise(err, "job")
   elseif result.truncated then
@@ -95,7 +100,7 @@ end
 local function check_key(key, where)
   check.argument(key, "text", where, "the key")
   if not key:find("^[%w_][%w_.:-]*$") or #key > 100 then
-    errors.raise("invalid", ("%s: the key %q: expected up to 100 letters, digits and _ . : -, the first no . : or -")
+    errors.raise("invalid", ("%s: the key %q: expected up to 100 letters, digits and _ . : -, first no . : or -")
       :format(where, key:sub(1, 120)))
   end
   return key
@@ -174,7 +179,7 @@ local function start(box, _, given, options, key)
     argv[#argv + 1] = word
   end
   return parsed(reply.parse(ask(box, key, argv, {
-    env = environment(box, options.env), stdin = stdin, user = options.user, wait = wait,
+    env = environment(box, options.env), stdin = stdin, user = options.user, wait = wait, cwd = cwd,
     max_output = 4 * FIRST + 65536,
   })))
 end
@@ -270,8 +275,8 @@ local read_options = {
 --- Bytes of a stream from an offset; "" when there are none yet, nil when the job has ended and there are no more.
 --- When bytes at the offset were given up for max_output, those after them are returned: the second value tells.
 ---@async
----@param options {stream?: "stdout"|"stderr", offset?: integer, max?: integer, wait?: number}? bytes, at most 1 MiB when
----  nobody says; seconds to wait for the first byte (default 0)
+---@param options {stream?: "stdout"|"stderr", offset?: integer, max?: integer, wait?: number}? max: bytes
+---  (default 1 MiB); wait: seconds to wait for the first byte (default 0)
 ---@return string? bytes
 ---@return integer next the offset after them
 function Job:read(options)

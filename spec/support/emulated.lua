@@ -50,8 +50,10 @@ local function native_options(self, box, command, options)
     argv[#argv + 1] = arg
   end
   local env = { "PATH=" .. self.state.path, "LANG=C.UTF-8" }
-  for key, value in pairs(options.env or {}) do
-    env[#env + 1] = key .. "=" .. value
+  for _, added in ipairs({ self.state.env or {}, options.env or {} }) do
+    for key, value in pairs(added) do
+      env[#env + 1] = key .. "=" .. value
+    end
   end
   local stdin = options.stdin
   return {

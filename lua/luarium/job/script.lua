@@ -14,12 +14,26 @@
 local M = {}
 
 --- Exit codes of the script beside those of luarium.provider.emulate.shell.
-M.codes = { missing = 60, other = 61, busy = 62, short = 63 }
+M.codes = { missing = 60, other = 61, busy = 62, short = 63, nowhere = 64 }
 
 -- ---- finding things out ----
 
 local FACTS = [==[
 put() { printf '%-127s\n' "$2" 1<>"$1"; }
+
+# A value that may change while it is read, byte by byte, is there twice.
+set_value() { put "$1" "$2 $2 ."; }
+
+# The value, as value; empty while there is none.
+get_value() {
+  for try in 1 2 3 4 5 6 7 8; do
+    value='' again='' fin=
+    { read -r value again fin; } 2>/dev/null <"$1"
+    [ "$fin$value" != ".$again" ] || return 0
+    [ -n "$fin" ] || break
+  done
+  value=
+}
 
 need() {
   for tool do
@@ -46,35 +60,47 @@ born() {
   born=${20}
 }
 
+# Where the folders of jobs are: below HOME, which outlives a reboot, or else where temporary files are.
+home_jobs=${HOME:-/}/.luarium/jobs
+while read -r name u rest; do
+  [ "$name" != Uid: ] || break
+done </proc/self/status
+temporary_jobs=${TMPDIR:-/tmp}/.luarium-jobs-$u
+
+usable() {
+  case $1 in /*) [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] ;; *) return 1 ;; esac
+}
+
 # The folder of the job $1, as d.
 place() {
-  for b in "${HOME:-/}/.luarium/jobs" "${TMPDIR:-/tmp}/.luarium-jobs-$(id -u)"; do
+  for b in "$home_jobs" "$temporary_jobs"; do
     d=$b/$1
-    case $b in /*) [ -d "$b" ] && [ ! -L "$b" ] && [ -O "$b" ] && [ -e "$d" ] && return 0 ;; esac
+    usable "$b" && [ -e "$d" ] && return 0
   done
   return 1
 }
 
-# A folder for jobs, as b: below HOME, which outlives a reboot, or else where temporary files are.
 make_base() {
-  for b in "${HOME:-/}/.luarium/jobs" "${TMPDIR:-/tmp}/.luarium-jobs-$(id -u)"; do
-    case $b in /*) ;; *) continue ;; esac
+  for b in "$home_jobs" "$temporary_jobs"; do
     [ -d "$b" ] || mkdir -p "${b%/*}" 2>/dev/null && mkdir -m 700 "$b" 2>/dev/null
-    [ -d "$b" ] && [ ! -L "$b" ] && [ -O "$b" ] && [ -w "$b" ] && return 0
+    usable "$b" && [ -w "$b" ] && return 0
   done
   echo "neither HOME nor TMPDIR can hold a folder for jobs: permission denied" >&2
   exit 47
 }
 
+# Goes into the folder d. What is no plain file there was put there by the command, and could hold a reader for ever.
 enter() {
-  place "$1" || exit 60
   cd "$d" 2>/dev/null && [ -r . ] || exit 47
+  for f in *; do
+    [ -f "$f" ] || [ ! -e "$f" ] || exit 49
+  done
 }
 
 exited() {
-  fin=
-  { read -r code sig late full over until fin; } 2>/dev/null <exit
-  [ "$fin" = . ] || return 1
+  mark='' fin=
+  { read -r mark code sig late full over until fin; } 2>/dev/null <exit
+  [ "$mark$fin" = =. ] || return 1
   state=finished
 }
 
@@ -85,9 +111,9 @@ elsewhere() {
     case $? in 0) return 1 ;; 1) return 0 ;; esac
   fi
   [ "$(readlink /proc/self/ns/pid 2>/dev/null)" != "$o_ns" ] || return 1
-  { read -r beat; } 2>/dev/null <beat
+  get_value beat
   clock
-  [ $((h - ${beat:-0})) -lt 3000 ]
+  [ $((h - ${value:-0})) -lt 3000 ]
 }
 
 # The state of the job whose folder this is: starting, running, finished or lost. What was read is ours alone to write,
@@ -102,7 +128,7 @@ look() {
   exited && return
   if [ "$owned" != . ]; then
     state=starting
-    [ -z "$(find . -prune -mmin +0 2>/dev/null)" ] || state=lost why=start
+    [ -z "$(find . -prune -mmin +1 2>/dev/null)" ] || state=lost why=start
     return
   fi
   boot=-
@@ -122,17 +148,17 @@ look() {
 
 -- ---- ending things ----
 
---- A process belongs to the job when it carries the cookie in its environment, is in the session that the command leads,
---- or descends from one that does. A process that did all three, and cleaned its environment first, is not found.
+--- A process belongs to the job when it carries the cookie in its environment, is in the session that the command
+--- leads, or descends from one that does. One that left all three is not found.
 local SIGNALS = [==[
 members() {
-  tree=' ' l_pid='' l_born='' led=
+  tree=' ' mark='' led=
   for f in $(grep -lszxF -e "LUARIUM_JOB=$o_cookie" /proc/[0-9]*/environ 2>/dev/null); do
     f=${f#/proc/}
     tree="$tree${f%/environ} "
   done
-  { read -r l_pid l_born rest; } 2>/dev/null <leader
-  if [ -n "$l_born" ] && born "$l_pid" && [ "$born" = "$l_born" ]; then
+  { read -r mark l_pid l_born fin; } 2>/dev/null <leader
+  if [ "$mark$fin" = =. ] && born "$l_pid" && [ "$born" = "$l_born" ]; then
     case $tree in *" $l_pid "*) ;; *) tree="$tree$l_pid " ;; esac
     set -- ${line##*) }
     [ "$4" = "$l_pid" ] && led=$l_pid
@@ -193,13 +219,13 @@ local SUPERVISE = [==[
 # Gives up the oldest output of a stream that is too long; a job whose output cannot be shortened is ended.
 trim() {
   size=$(wc -c <"$1")
-  { read -r from; } <"$1.from"
-  from=${from:-0}
+  get_value "$1.from"
+  from=${value:-0}
   [ $((size - from)) -gt "$max" ] || return 0
   to=$(((size - max / 2) / 4096 * 4096))
-  put "$1.from" $to
+  set_value "$1.from" $to
   fallocate -p -o "$from" -l $((to - from)) "$1" 2>/dev/null && return
-  put "$1.from" "$from"
+  set_value "$1.from" "$from"
   put over 1
   slay
 }
@@ -211,7 +237,7 @@ watch() {
   step=10
   while :; do
     clock
-    put beat "$h"
+    set_value beat "$h"
     n=$step
     if [ "$o_end" -gt 0 ]; then
       if [ "$h" -ge "$o_end" ]; then
@@ -225,10 +251,12 @@ watch() {
     c=0$((n % 100))
     sleep $((n / 100)).${c#"${c%??}"} & z=$!
     wait $z || sleep 1
-    { read -r asked rest; } <kill
-    if [ -n "$asked" ]; then
+    get_value kill
+    if [ -n "$value" ]; then
+      asked=$value
       hit "$asked"
-      put kill ''
+      get_value kill
+      [ "$value" != "$asked" ] || put kill ''
     fi
     if [ $step -ge 50 ]; then
       room
@@ -279,7 +307,7 @@ supervise() {
   else
     exec 8</dev/null
   fi
-  put beat "$h"
+  set_value beat "$h"
   put owner "$o_pid $o_born $boot $ns $lock $h $o_end $cookie ." || undo
   exec 2<>note
   watch 8<&- 9>&- 2>/dev/null & w=$!
@@ -288,7 +316,7 @@ supervise() {
     cd "$cwd" 2>>err || exit 127
     { read -r p rest; } </proc/self/stat
     born "$p"
-    put "$d/leader" "$p $born"
+    put "$d/leader" "= $p $born ."
     for n in PATH HOME TMPDIR; do
       eval "v=\${LUARIUM_JOB_$n+x}"
       [ -z "$v" ] || eval "$n=\$LUARIUM_JOB_$n; export $n; unset LUARIUM_JOB_$n"
@@ -315,7 +343,7 @@ supervise() {
   { read -r full; } <full
   { read -r over; } <over
   clock
-  put exit "$code $sig ${late:-0} ${full:-0} ${over:-0} $h ."
+  put exit "= $code $sig ${late:-0} ${full:-0} ${over:-0} $h ."
   if [ -n "$timer" ] && { read -r line; } 2>/dev/null <"/proc/$timer/stat"; then
     set -- ${line##*) }
     [ "$2" != "$parent" ] || kill "$timer" 2>/dev/null
@@ -342,10 +370,10 @@ sizes() {
 }
 
 froms() {
-  out_from='' err_from=''
-  { read -r out_from; } 2>/dev/null <out.from
-  { read -r err_from; } 2>/dev/null <err.from
-  out_from=${out_from:-0} err_from=${err_from:-0}
+  get_value out.from
+  out_from=${value:-0}
+  get_value err.from
+  err_from=${value:-0}
 }
 
 # Waits so many hundredths for the end, or for output after these offsets.
@@ -396,7 +424,11 @@ tell() {
   idle=-
   if [ -n "$1" ] && [ $state = running ]; then
     set -- $(date +%s; date -r out +%s 2>/dev/null; date -r err +%s 2>/dev/null)
-    [ $# = 3 ] && idle=$(($1 - $2)) && [ $(($1 - $3)) -lt $idle ] && idle=$(($1 - $3))
+    if [ $# = 3 ]; then
+      [ "$3" -lt "$2" ] || set -- "$1" "$3"
+      idle=$(($1 - $2 - 1)) # by clocks of whole seconds at least so much
+      [ $idle -ge 0 ] || idle=0
+    fi
   fi
   print='' now='' label=''
   { read -r print; read -r now; read -r label; } 2>/dev/null <spec
@@ -441,6 +473,24 @@ settle() {
   done
 }
 
+seek() {
+  place "$1" || exit 60
+  enter
+}
+
+# Asks the watcher to send a signal to processes that are not seen from here, and waits until it has.
+request() {
+  set_value kill "$1"
+  tries=0
+  while [ $state = running ] && [ $tries -lt 200 ]; do
+    nap 0.02
+    get_value kill
+    [ -n "$value" ] || return
+    tries=$((tries + 1))
+    look
+  done
+}
+
 launch() {
   set -- "$all" supervise "$setsid" "$d" "$cookie" "$limit" "$print" "$label" "$now" "$max" "$input" "$cwd" \
     "$timer" $$ "$@"
@@ -462,7 +512,7 @@ begin() {
   if ! place "$key"; then
     make_base
     d=$b/$key
-    [ -d "$cwd" ] && cd "$cwd" 2>/dev/null || { echo "the working directory $cwd: not a directory" >&2; exit 45; }
+    cd "$cwd" 2>/dev/null || exit 64
     setsid=$(command -v setsid)
     if [ -n "$size" ]; then
       input=$b/.in.$cookie
@@ -480,7 +530,7 @@ begin() {
     printf '%s\n' "${said:-the job could not be started}" >&2
     exit 1
   fi
-  cd "$d" 2>/dev/null && [ -r . ] || exit 47
+  enter
   settle
   was=
   { read -r was; } 2>/dev/null <spec
@@ -501,54 +551,49 @@ begin() {
 case $mode in
   supervise) supervise "$@" ;;
   start)
-    need id mkdir cat wc head grep sleep rm
+    need mkdir rm cat wc head tail dd grep sleep find
     begin "$@"
     ;;
   read) # key wait out_offset err_offset out_most err_most
-    enter "$1"
+    seek "$1"
     linger "$2" "$3" "$4"
     report "${3:-0}" "${4:-0}" "$5" "$6"
     ;;
   status)
-    enter "$1"
+    seek "$1"
     look
     tell idle
     ;;
   list)
-    for b in "${HOME:-/}/.luarium/jobs" "${TMPDIR:-/tmp}/.luarium-jobs-$(id -u)"; do
-      case $b in /*) ;; *) continue ;; esac
-      [ -d "$b" ] && [ ! -L "$b" ] && [ -O "$b" ] || continue
+    for b in "$home_jobs" "$temporary_jobs"; do
+      usable "$b" || continue
       for d in "$b"/*; do
-        cd "$d" 2>/dev/null || continue
-        look
-        tell idle
+        [ ! -d "$d" ] || (enter; look; tell idle)
       done
     done
+    exit 0
     ;;
   kill) # key signal
-    enter "$1"
+    seek "$1"
     settle
-    hit "$2"
-    seen=$hits tries=0
-    look
-    while [ $state = running ] && [ $tries -lt 250 ]; do
-      if [ $seen = 0 ] && [ $tries = 0 ]; then
-        put kill "$2"
-      elif [ $seen = 0 ]; then
-        asked=
-        { read -r asked rest; } <kill
-        [ -n "$asked" ] || seen=1
-      elif [ "$2" != KILL ]; then
-        break
-      fi
-      nap 0.02
-      tries=$((tries + 1))
+    attempt=0
+    while [ $attempt -lt 20 ]; do
+      hit "$2"
       look
+      [ $state = running ] || break
+      if [ $hits = 0 ]; then
+        request "$2"
+      elif [ "$2" = KILL ]; then
+        nap 0.02
+      fi
+      [ "$2" = KILL ] || break
+      attempt=$((attempt + 1))
     done
+    look
     tell
     ;;
   remove) # key
-    enter "$1"
+    seek "$1"
     look
     case $state in starting|running) exit 62 ;; esac
     [ $state = finished ] || slay

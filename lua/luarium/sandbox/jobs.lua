@@ -4,14 +4,14 @@ local object = require "luarium.sandbox.object"
 local Sandbox = object.methods
 
 --- Starts a command that is detached from us, or finds the one that was started under the same key. It survives our
---- end and a lost connection; `attach` finds it again. A start of a key with another command, working directory or input
---- is a `conflict`; the environment may differ.
+--- end and a lost connection; `attach` finds it again. A start of a key with another command, working directory or
+--- input is a `conflict`; the environment may differ.
 ---@async
 ---@param command string|string[] as for exec
 ---@param options {key?: string, wait?: number, timeout?: number, cwd?: string, env?: table, stdin?: string|table,
 ---  user?: string, max_output?: integer}? wait: seconds in which a quick command may end, so that its result comes with
----  the start (default 0.5); timeout: seconds, held inside the sandbox; stdin: bytes or { file = path }; max_output: bytes
----  of each stream to keep (default 1 GiB)
+---  the start (default 0.5); timeout: seconds, held inside the sandbox; stdin: bytes or { file = path }; max_output:
+---  bytes of each stream to keep (default 1 GiB)
 ---@return luarium.Job
 function Sandbox:job(command, options)
   return require("luarium.job").start(self, command, options)
