@@ -83,7 +83,6 @@ int lum_open_process(lua_State *L);
 int lum_open_http(lua_State *L);
 int lum_open_signal(lua_State *L);
 int lum_open_input(lua_State *L);
-int lum_open_line(lua_State *L);
 int lum_open_fs(lua_State *L);
 int lum_open_crypto(lua_State *L);
 int lum_open_tty(lua_State *L);

@@ -160,8 +160,10 @@ local function check_size(self, rest)
   end
 end
 
---- Lines from a pipe, or from a terminal where lines cannot be edited.
-local function read_plain(self)
+--- Reads standard input to its end, or until a statement ends the session.
+---@async
+---@return integer code
+function Session:run()
   local input, err = native.input.open(0)
   if not input then
     error(err, 0)
@@ -171,9 +173,6 @@ local function read_plain(self)
   while not code do
     local bytes = next_chunk(self, input)
     if not bytes then
-      if self.interactive then
-        io.stdout:write("\n")
-      end
       code = self:finish(rest) or 0
       break
     end
@@ -189,56 +188,6 @@ local function read_plain(self)
   end
   input:close()
   return code
-end
-
---- What an event of the editor means; a code ends the session.
-local function on_event(self, editor, event, text)
-  if event == "typed" then
-    check_size(self, text)
-    local code = self:take(text)
-    editor:remember(text)
-    return code
-  elseif event == "end" then
-    io.stdout:write("\n")
-    return self:finish("") or 0
-  elseif event == "too long" then
-    self:fail(errors.new("invalid", "a typed line has at most 16384 characters; this one was dropped",
-      { data = { hint = "luarium run FILE" } }))
-  end
-  self.pending = ""
-end
-
---- Lines typed on a terminal.
-local function read_edited(self, editor)
-  self.context.close_display = function()
-    editor:close()
-  end
-  require("luarium.cli.repl.output").share(self.env, editor)
-  local ok, code = pcall(function()
-    local over
-    while not over do
-      over = on_event(self, editor, editor:read(self.pending == "" and PROMPT or CONTINUED))
-    end
-    return over
-  end)
-  editor:close()
-  if not ok then
-    error(code, 0)
-  end
-  return code
-end
-
---- Reads standard input to its end, or until a statement ends the session.
----@async
----@return integer code
-function Session:run()
-  local context = self.context
-  local editor = self.interactive and require("luarium.cli.repl.editor").open(
-    context.state_dir or context:settings().state_dir(), self.env)
-  if editor then
-    return read_edited(self, editor)
-  end
-  return read_plain(self)
 end
 
 return M

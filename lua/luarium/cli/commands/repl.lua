@@ -2,11 +2,10 @@
 return {
   summary = "type Lua, a line at a time",
   about = "The library is there as `luarium`, and calls that wait just work. What a line returns is shown, and is in\n"
-    .. "`_`. Globals last from line to line; a statement goes on until it is whole. Tab completes names; the arrows\n"
-    .. "and Ctrl-R find what was typed before, except lines that begin with a blank. Ctrl-C ends what the line does,\n"
+    .. "`_`. Globals last from line to line; a statement goes on until it is whole. Ctrl-C ends what the line does,\n"
     .. "Ctrl-D or os.exit() the session. Sandboxes that were not destroyed are listed at the end.\n"
     .. "`luarium.task.start(fn)` works beside what is typed. Without a terminal the lines are read from standard\n"
-    .. "input, and the first failure ends the session with its exit code. ~/.editrc can change the keys.",
+    .. "input, and the first failure ends the session with its exit code.",
   example = "luarium repl\necho 'luarium.with({}, function(box) return box:exec(\"pwd\").stdout end)' | luarium repl",
   run = function(_, context)
     local tty = require("luarium.native").tty
@@ -17,6 +16,9 @@ return {
       end
       return require("luarium.cli.repl").new(context, interactive):run()
     end)
+    if interactive then
+      io.stdout:write("\n")
+    end
     local left = require("luarium.cli.main_task").describe_open(context.open, "still there")
     if left ~= "" then
       context:note("%s", (left:gsub("\n$", "")))
