@@ -24,6 +24,21 @@ local patterns = {
   "attempt to call (%a+) '([^']+)' %(a nil value%)",
 }
 
+local function each_name(sort, fn)
+  for _, source in ipairs(sources[sort] or {}) do
+    local module = package.loaded[source[1]]
+    for name in pairs(type(module) == "table" and source[2](module) or {}) do
+      fn(name)
+    end
+  end
+end
+
+--- Calls fn with the name of every method that objects of the library have, of the parts that are loaded.
+---@param fn fun(name: string)
+function M.each_method(fn)
+  each_name("method", fn)
+end
+
 --- Lua's message, with the name that is nearest to one that does not exist.
 ---@param message string
 ---@return string
@@ -31,12 +46,9 @@ function M.improve(message)
   for _, pattern in ipairs(patterns) do
     local sort, name = message:match(pattern)
     local names = {}
-    for _, source in ipairs(sources[sort] or {}) do
-      local module = package.loaded[source[1]]
-      for key in pairs(type(module) == "table" and source[2](module) or {}) do
-        names[#names + 1] = key
-      end
-    end
+    each_name(sort, function(candidate)
+      names[#names + 1] = candidate
+    end)
     local near = name and check.nearest(name, names)
     if near and near ~= name then
       return ("%s: did you mean '%s'?"):format(message, near)

@@ -81,7 +81,9 @@ describe("an installed library", function()
     for _, package in ipairs({ "libuv1", "libcurl4", "libarchive13", "lua-cjson" }) do
       assert.truthy(facts:match("Depends:[^\n]*"):find(package, 1, true), facts)
     end
+    assert.truthy(facts:match("Recommends:[^\n]*"):find("libedit2", 1, true), facts)
     sh "dpkg-deb -x out/luarium_*.deb root"
+    assert.falsy(sh("find root -type f -name '*luarium*' -exec readelf -d {} + 2>&1"):find("libedit", 1, true))
     assert.truthy(sh("root/usr/bin/luarium version"):find("^luarium "))
     assert.truthy(sh("find root -name native.so"):find("lua/5.4/luarium/native.so", 1, true))
   end))

@@ -88,5 +88,6 @@ int lum_open_crypto(lua_State *L);
 int lum_open_tty(lua_State *L);
 int lum_open_archive(lua_State *L);
 int lum_open_ssh(lua_State *L);
+int lum_open_line(lua_State *L);
 
 #endif

@@ -9,10 +9,7 @@ static const struct {
     {"loop", lum_open_loop},     {"process", lum_open_process}, {"http", lum_open_http},
     {"signal", lum_open_signal}, {"input", lum_open_input},     {"fs", lum_open_fs},
     {"crypto", lum_open_crypto}, {"tty", lum_open_tty},         {"archive", lum_open_archive},
-<<<<<<< HEAD
     {"line", lum_open_line},     {"ssh", lum_open_ssh},
-=======
->>>>>>> parent of b8f039a (repl: lines are edited, found again and completed)
 };
 
 /* native.libraries() -> list of {name, version} */

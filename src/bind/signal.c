@@ -21,7 +21,7 @@ static int signal_wait(lua_State *L) {
   luaL_argcheck(L, count >= 1 && count <= LUM_SIGNALS_MAX, 1, "expected one to eight signal names");
   for (int i = 1; i <= count; i++) {
     signums[i - 1] = lum_signals_by_name(lum_bind_check_cstr(L, i));
-    luaL_argcheck(L, signums[i - 1] != 0, i, "expected INT, TERM, HUP, WINCH or USR1");
+    luaL_argcheck(L, signums[i - 1] != 0, i, "expected INT, TERM, HUP, WINCH, CONT or USR1");
   }
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, push_signal);

@@ -10,7 +10,8 @@ static const struct {
   const char *name;
   int number;
 } known[] = {
-    {"INT", SIGINT}, {"TERM", SIGTERM}, {"HUP", SIGHUP}, {"WINCH", SIGWINCH}, {"USR1", SIGUSR1},
+    {"INT", SIGINT},     {"TERM", SIGTERM}, {"HUP", SIGHUP},
+    {"WINCH", SIGWINCH}, {"USR1", SIGUSR1}, {"CONT", SIGCONT},
 };
 
 struct watch {

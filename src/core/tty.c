@@ -80,24 +80,32 @@ static void end_guard(struct lum_tty_saved *saved) {
     ;
 }
 
-struct lum_tty_saved *lum_tty_raw(int fd, const char *leave, struct lum_err *err) {
+struct lum_tty_saved *lum_tty_guard(int fd, const char *leave, struct lum_err *err) {
   struct lum_tty_saved *saved = malloc(sizeof *saved);
   if (!saved) {
-    lum_err_sys(err, ENOMEM, "raw mode");
+    lum_err_sys(err, ENOMEM, "terminal");
     return NULL;
   }
   saved->fd = fd;
   if (tcgetattr(fd, &saved->mode) == 0) {
-    struct termios raw = saved->mode;
-    cfmakeraw(&raw);
     start_guard(saved, leave);
-    if (tcsetattr(fd, TCSANOW, &raw) == 0)
-      return saved;
-    int rc = errno;
-    end_guard(saved);
-    errno = rc;
+    return saved;
   }
+  lum_err_sys(err, errno, "settings of descriptor %d", fd);
+  free(saved);
+  return NULL;
+}
+
+struct lum_tty_saved *lum_tty_raw(int fd, const char *leave, struct lum_err *err) {
+  struct lum_tty_saved *saved = lum_tty_guard(fd, leave, err);
+  if (!saved)
+    return NULL;
+  struct termios raw = saved->mode;
+  cfmakeraw(&raw);
+  if (tcsetattr(fd, TCSANOW, &raw) == 0)
+    return saved;
   lum_err_sys(err, errno, "raw mode of descriptor %d", fd);
+  end_guard(saved);
   free(saved);
   return NULL;
 }

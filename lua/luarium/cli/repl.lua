@@ -31,9 +31,14 @@ function M.new(context, interactive)
   return setmetatable({ context = context, env = env, interactive = interactive, pending = "" }, Session)
 end
 
+---@return string
+function Session:prompt()
+  return self.pending == "" and PROMPT or CONTINUED
+end
+
 local function ask(self)
   if self.interactive then
-    io.stdout:write(self.pending == "" and PROMPT or CONTINUED)
+    io.stdout:write(self:prompt())
   end
   io.stdout:flush()
 end
@@ -85,10 +90,20 @@ local function show(self, results)
   end
 end
 
+--- Refuses a statement without an end.
+---@param rest string what is to be added to it
+function Session:check_size(rest)
+  if #self.pending + #rest > MAX_STATEMENT then
+    errors.raise("invalid", ("a statement has at most %d bytes"):format(MAX_STATEMENT),
+      { data = { hint = "luarium run FILE" } })
+  end
+end
+
 --- Adds a line, and runs the statement when it is whole.
 ---@async
 ---@param line string
 ---@return integer? code the session is over
+---@return boolean? failed
 function Session:take(line)
   local text = self.pending .. line
   if text:match("^%s*$") then
@@ -112,14 +127,15 @@ end
 --- What a failure means: the end of the session, or a message.
 ---@param err luarium.Error
 ---@return integer? code
+---@return boolean failed
 function Session:fail(err)
   if err.kind == "cancelled" and err.name == "EXIT" then
-    return err.data.code
+    return err.data.code, false
   elseif task.cancel_reason() then
     error(err, 0)
   end
   local code = report.failure(err, self.context)
-  return not self.interactive and code or nil
+  return not self.interactive and code or nil, true
 end
 
 --- Without a terminal the last line may end without a newline, and what is not whole then is a fault.
@@ -153,14 +169,8 @@ local function next_chunk(self, input)
   return bytes
 end
 
-local function check_size(self, rest)
-  if #self.pending + #rest > MAX_STATEMENT then
-    errors.raise("invalid", ("a statement has at most %d bytes"):format(MAX_STATEMENT),
-      { data = { hint = "luarium run FILE" } })
-  end
-end
 
---- Reads standard input to its end, or until a statement ends the session.
+--- Reads standard input, as it is or as the terminal gives it, to its end or until a statement ends the session.
 ---@async
 ---@return integer code
 function Session:run()
@@ -177,7 +187,7 @@ function Session:run()
       break
     end
     rest = rest .. bytes
-    check_size(self, rest)
+    self:check_size(rest)
     rest, code = format.whole_lines(rest, function(line)
       local over = self:take(line)
       if not over then

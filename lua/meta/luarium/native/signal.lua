@@ -6,7 +6,7 @@ local M = {}
 
 --- Waits for one of the signals. The operation alone does not keep the loop busy. Cancelling it gives the signals
 --- back; so does collecting it.
----@param name "INT"|"TERM"|"HUP"|"WINCH"|"USR1"
+---@param name "INT"|"TERM"|"HUP"|"WINCH"|"CONT"|"USR1"
 ---@param ... string further names, eight at most
 ---@return userdata? op results: the name, and the operation that already waits for the next one
 ---@return luarium.Error? err
