@@ -247,6 +247,19 @@ describe("native.line", function()
     pty:finish()
   end))
 
+  it("looks at the size itself when keys come", on_terminal([[
+      edit()]], function(pty)
+    pty:see("> $")
+    pty:type(("0123456789"):rep(5))
+    pty:see("01234567890123456789012345678901234567 .890123456789")
+    pty.process:resize(20, 10)
+    pty:type("\1")
+    pty:see("> 012345678901234567 .89012345678901234567 .890123456789")
+    pty:type("\r")
+    pty:see("%[line:" .. ("0123456789"):rep(5) .. ":0%]")
+    pty:finish()
+  end))
+
   it("ends an edit that is cancelled or collected, and can begin another", on_terminal([[
       local op = line:read("> ")
       task.sleep(0.1)
