@@ -49,6 +49,7 @@ static struct place origin(struct lum_line *line) {
 static void measure(struct lum_line *line, struct place *cursor, struct place *end) {
   const LineInfoW *info = line->lib->line(line->el);
   *end = origin(line);
+  *cursor = *end;
   for (const wchar_t *p = line->prompt; *p; p++)
     put_char(end, *p);
   for (const wchar_t *p = info->buffer; p < info->lastchar; p++) {
