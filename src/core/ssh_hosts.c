@@ -13,8 +13,11 @@ static void read_lines(LIBSSH2_KNOWNHOSTS *hosts, const char *text, size_t len) 
     size_t n = (size_t)((stop ? stop : end) - text);
     if (n > 0 && text[n - 1] == '\r')
       n--;
-    if (n > 0 && *text != '#' && *text != '@')
-      libssh2_knownhost_readline(hosts, text, n, LIBSSH2_KNOWNHOST_FILE_OPENSSH);
+    /* A copy: libssh2 looks for what follows the end. */
+    char *line = n > 0 && *text != '#' && *text != '@' ? strndup(text, n) : NULL;
+    if (line)
+      libssh2_knownhost_readline(hosts, line, strlen(line), LIBSSH2_KNOWNHOST_FILE_OPENSSH);
+    free(line);
     text = stop ? stop + 1 : end;
   }
 }
