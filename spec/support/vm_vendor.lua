@@ -40,7 +40,7 @@ local definition = over_ssh.define {
     for key, value in pairs(spec.labels or {}) do
       labels[key] = value
     end
-    local machine, err = http(self):post("/machines", { json = { name = spec.name, labels = labels } })
+    local machine, err = http(self):post("/machines", { name = spec.name, labels = labels })
     if not machine then
       return nil, err
     end

@@ -19,14 +19,15 @@ local transfer = require "luarium.ssh.transfer"
 local M = {}
 
 local READY = 180 -- seconds that a machine has to let us in when the adapter says nothing else
+local CREATE = 120 -- seconds that the vendor's create may take
 local PAUSE = 1 -- between two attempts
 
 local OWN = { login = true, ready_timeout = true, root = true }
 
 local function merged(...)
   local result = {}
-  for _, list in ipairs({ ... }) do
-    for key, value in pairs(list or {}) do
+  for i = 1, select("#", ...) do
+    for key, value in pairs((select(i, ...)) or {}) do
       result[key] = value
     end
   end
@@ -71,7 +72,8 @@ end
 
 local function create_with(adapter)
   return function(self, spec)
-    local made, err = adapter.create(self, spec)
+    -- Not to be cut off: the vendor may go on, and the machine would appear when nobody looks for it any more.
+    local made, err = task.shield(CREATE, adapter.create, self, spec)
     if not made then
       return nil, err
     end
