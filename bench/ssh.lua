@@ -29,6 +29,7 @@ end
 
 local function with_box(params, fn)
   local luarium = require "luarium"
+  params.provider[1] = "ssh"
   luarium.configure { providers = { host = params.provider } }
   local box = luarium.create { provider = "host" }
   box:exec { "true" }
@@ -70,6 +71,7 @@ end
 local function provider(port)
   local options = the_server():provider()
   options.port, options.host_key = port or options.port, the_server():fingerprint()
+  options[1] = nil -- it goes as JSON
   return options
 end
 
