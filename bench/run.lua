@@ -11,7 +11,7 @@ package.path = root .. "/?.lua;" .. package.path
 local harness = require "bench.harness"
 
 local FILES = { "start", "exec", "sandboxes", "clones", "timeout", "transfer", "http", "tasks", "host", "display",
-  "ssh" }
+  "ssh", "docker" }
 
 local USAGE = "usage: lua5.4 bench/run.lua [--quick] [--json] [--reps N] [--build DIR] [--list] [NAME...]"
 
