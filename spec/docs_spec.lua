@@ -1,5 +1,6 @@
 --- Everything the documents show is done: commands are run and their output compared, scripts and adapters executed.
 local async = require "spec.support.async"
+local dockerd = require "spec.support.dockerd"
 local documents = require "spec.support.documents"
 local lfs = require "lfs"
 local state = require "spec.support.state"
@@ -46,6 +47,23 @@ uses["lua run"] = function(folder, block)
   assert(result.exit_code == 0, result.stdout)
 end
 
+--- A dockerd of the spec's own, with a small image of the name that the documents use. It outlives the test that needs
+--- it first, so it is started before that is watched.
+local engine
+
+local function start_engine()
+  if not engine then
+    engine = dockerd.start()
+    engine:import(engine.dir .. "/rootfs", "debian:12")
+  end
+end
+
+uses["lua docker"] = function(folder, block)
+  write(folder .. "/work/snippet.lua", block.text)
+  local result = run(folder, { "env", "DOCKER_HOST=" .. engine.host, program, "run", "snippet.lua" })
+  assert(result.exit_code == 0, result.stdout)
+end
+
 --- In a stock interpreter, outside every task.
 uses["lua host"] = function(folder, block)
   write(folder .. "/work/host.lua", block.text)
@@ -81,18 +99,34 @@ local function files()
 end
 
 describe("documents", function()
+  teardown(function()
+    if engine then
+      engine:stop()
+    end
+  end)
+
   for _, path in ipairs(files()) do
     for _, block in ipairs(documents.blocks(path)) do
       if block.language == "sh" or block.language == "lua" then
-        it(("%s:%d %s %s"):format(path, block.line, block.language, block.use), async(120, function()
+        local needs_engine = block.use == "docker"
+        local body = async(120, function()
           local use = uses[block.language .. " " .. block.use]
-          assert(use, "say what is done with this block: `run`, `host`, `config` or `adapter` after the language")
+          assert(use, "say what is done with this block: `run`, `docker`, `host`, `config` or `adapter` after the language")
           state.with(function(folder)
             assert(task.await(fs.mkdir(folder .. "/work", {})))
             assert(task.await(fs.mkdir(folder .. "/home", {})))
             use(folder, block)
           end)
-        end))
+        end)
+        it(("%s:%d %s %s"):format(path, block.line, block.language, block.use), function()
+          local missing = needs_engine and dockerd.missing()
+          if missing then
+            return pending("a script with docker: " .. missing)
+          elseif needs_engine then
+            start_engine()
+          end
+          body()
+        end)
       end
     end
   end

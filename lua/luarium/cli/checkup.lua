@@ -75,6 +75,38 @@ local function ssh(config)
     or "no host is configured, no agent is running"
 end
 
+--- The names under which engines of Docker are configured; the adapter's own where one seems to be here.
+local function engine_names(config)
+  local names = {}
+  for name, adapter in pairs(config.configured()) do
+    names[#names + 1] = adapter == "docker" and name or nil
+  end
+  table.sort(names)
+  if #names == 0 and ((os.getenv("DOCKER_HOST") or "") ~= "" or fs.exists("/var/run/docker.sock")) then
+    names[1] = "docker"
+  end
+  return names
+end
+
+local function docker(config)
+  local found = {}
+  for _, name in ipairs(engine_names(config)) do
+    local instance = config.provider(name)
+    local engine, err = require("luarium.docker.container").engine(instance)
+    local facts
+    if engine then
+      facts, err = engine:request("GET", "/version")
+    end
+    if not facts then
+      return "warn", ("%s: %s"):format(name, err.message),
+        "start the engine, join the group docker, or correct its host"
+    end
+    found[#found + 1] = ("%s: %s %s (interface %s) at %s"):format(name, engine.podman and "Podman" or "Docker",
+      tostring(facts.Version), tostring(facts.ApiVersion), engine.name)
+  end
+  return "ok", #found > 0 and table.concat(found, ", ") or "no engine is configured or found; local works without"
+end
+
 local function state_folder(config)
   local path = config.state_dir()
   local made, err = await(fs.mkdir(path, { parents = true, mode = 448 })) -- 0700
@@ -214,6 +246,7 @@ local checks = {
   { "git", git, "clones are served from a mirror on this machine" },
   { "bubblewrap", bubblewrap, "the provider bubblewrap isolates sandboxes with user namespaces" },
   { "ssh", ssh, "the provider ssh logs in to other machines with your keys or your agent" },
+  { "docker", docker, "the provider docker asks an engine of Docker or Podman for containers" },
   { "config", configuration, "luarium.lua here and in the user's configuration folder must load" },
   { "providers", providers, "every configured provider must have its adapter and its keys" },
   { "state", state_folder, "the records that keep sandboxes from being forgotten; private to you" },
