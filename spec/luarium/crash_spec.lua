@@ -1,6 +1,6 @@
 --- What another process finds after the engine was killed without warning, at each point of a sandbox's life.
 local async = require "spec.support.async"
-local lfs = require "lfs"
+local engines = require "spec.support.engines"
 local state = require "spec.support.state"
 local config = require "luarium.config"
 local luarium = require "luarium"
@@ -9,53 +9,7 @@ local registry = require "luarium.registry"
 local task = require "luarium.task"
 
 local fs, process = native.fs, native.process
-local interpreter = lfs.symlinkattributes("/proc/self/exe", "target")
-
---- Starts a second engine that runs the text, and returns it with a reader of its lines.
-local function engine(folder, text)
-  local env = {
-    "LUARIUM_STATE_DIR=" .. folder .. "/state", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
-  }
-  for _, name in ipairs({ "PATH", "HOME", "LD_PRELOAD", "ASAN_OPTIONS" }) do
-    if os.getenv(name) then
-      env[#env + 1] = name .. "=" .. os.getenv(name)
-    end
-  end
-  local child = assert(process.spawn({
-    argv = { interpreter, "-e", 'io.stdout:setvbuf("no") local luarium = require "luarium" luarium.run(function() '
-      .. text .. " end)" },
-    env = env,
-  }))
-  local buffer = ""
-  local function line()
-    while not buffer:find("\n", 1, true) do
-      local data, stream = task.await(child:read())
-      assert(data, "the second engine ended: " .. buffer)
-      assert(stream == "stdout", data)
-      buffer = buffer .. data
-    end
-    local first, rest = buffer:match("^([^\n]*)\n(.*)$")
-    buffer = rest
-    return first
-  end
-  return child, line
-end
-
-local function kill(child)
-  child:kill("KILL")
-  task.await(child:wait())
-  child:close()
-end
-
---- Whether a process runs; a zombie that its new parent has not collected yet does not.
-local function runs(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  local text = file and file:read("*a")
-  if file then
-    file:close()
-  end
-  return text ~= nil and text:match("%) (%a)") ~= "Z"
-end
+local engine, kill, runs = engines.start, engines.kill, engines.runs
 
 local function crash_test(fn)
   return async(20, function()

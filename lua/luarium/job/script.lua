@@ -233,9 +233,10 @@ trim() {
 room() { printf '%4095s\n' '' 2>/dev/null >probe || put full 1; }
 
 watch() {
-  trap 'kill $z 2>/dev/null; wait $z; exit' TERM
+  stop='' z=''
+  trap 'stop=1; [ -z "$z" ] || kill $z 2>/dev/null' TERM
   step=10
-  while :; do
+  while [ -z "$stop" ]; do
     clock
     set_value beat "$h"
     n=$step
@@ -250,7 +251,10 @@ watch() {
     fi
     c=0$((n % 100))
     sleep $((n / 100)).${c#"${c%??}"} & z=$!
-    wait $z || sleep 1
+    [ -z "$stop" ] || kill $z 2>/dev/null
+    wait $z || [ -n "$stop" ] || sleep 1
+    [ -z "$stop" ] || wait $z
+    z=''
     get_value kill
     if [ -n "$value" ]; then
       asked=$value
@@ -265,6 +269,14 @@ watch() {
     [ $step -lt 200 ] && step=$((step + step / 4 + 5))
     born "$o_pid" && [ "$born" = "$o_born" ] || [ "$o_end" -gt 0 ] || exit
   done
+}
+
+# Ends the watcher, but not in the middle of a kill.
+dismiss() {
+  [ -n "$w" ] || return
+  kill $w 2>/dev/null
+  wait $w
+  w=''
 }
 
 supervise() {
@@ -342,14 +354,15 @@ supervise() {
   { read -r late; } <late
   { read -r full; } <full
   { read -r over; } <over
+  get_value kill
   clock
+  [ -z "$late$over$value" ] || dismiss
   put exit "= $code $sig ${late:-0} ${full:-0} ${over:-0} $h ."
   if [ -n "$timer" ] && { read -r line; } 2>/dev/null <"/proc/$timer/stat"; then
     set -- ${line##*) }
     [ "$2" != "$parent" ] || kill "$timer" 2>/dev/null
   fi
-  kill $w 2>/dev/null
-  wait $w
+  dismiss
 }
 
 # Nothing has run yet: the folder goes, and dd's complaint tells why.

@@ -1,0 +1,308 @@
+--- Jobs under every kind of shell and tools, and what goes wrong around them. What every provider is held to is in
+--- luarium.conformance.jobs.
+local async = require "spec.support.async"
+local emulated = require "spec.support.emulated"
+local scratch = require "spec.support.scratch"
+local errors = require "luarium.error"
+local job_script = require "luarium.job.script"
+local luarium = require "luarium"
+local native = require "luarium.native"
+local object = require "luarium.sandbox.object"
+local task = require "luarium.task"
+
+local monotonic = native.loop.monotonic
+
+local function raises(kind, fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok, "nothing was raised")
+  assert.is_true(errors.is(err), tostring(err))
+  assert.equal(kind, err.kind, tostring(err))
+  return err
+end
+
+--- Waits until fn() is true.
+local function until_true(what, fn)
+  local deadline = monotonic() + 10
+  while not fn() do
+    assert(monotonic() < deadline, what .. ": not within 10 s")
+    task.sleep(0.01)
+  end
+end
+
+--- A sandbox that is a folder with the tools of one kind; its HOME is in it.
+local function world_of(options)
+  local world = emulated.new(options)
+  world.home = world.dir .. "/home"
+  scratch.sh(("mkdir -m 777 %s"):format(world.home))
+  world.instance.state.env = { HOME = world.home }
+  world.sandbox = object.attach({ id = "sbx_" .. native.crypto.ulid():lower(), provider = "emulated",
+    external_id = "1", status = "running", cwd = world.dir, labels = {} }, world.instance, {})
+  function world.folder(key)
+    return world.home .. "/.luarium/jobs/" .. key
+  end
+  return world
+end
+
+--- Ends what a failed test has left.
+local function drop(world)
+  task.run(function()
+    for _, status in ipairs(luarium.try(world.sandbox.jobs, world.sandbox) or {}) do
+      luarium.try(function()
+        world.sandbox:attach(status.key):kill()
+      end)
+    end
+  end)
+  emulated.drop(world)
+end
+
+local count = require("luarium.conformance.context").host_processes
+
+--- An argument that no other process has.
+local function word()
+  return "word" .. native.crypto.hex_encode(native.crypto.random(6))
+end
+
+describe("the script of jobs", function()
+  for _, shell in ipairs({ "dash -n", "bash --posix -n", "busybox sh -n" }) do
+    it("is accepted by " .. shell, function()
+      local dir = scratch.make()
+      scratch.write(dir .. "/script", job_script.text)
+      assert.equal("", scratch.sh(shell .. " " .. dir .. "/script"))
+      scratch.drop(dir)
+    end)
+  end
+end)
+
+for _, kind in ipairs(emulated.kinds) do
+  describe("jobs under " .. kind.name, function()
+    local world, box
+
+    before_each(function()
+      world = world_of({ kind = kind })
+      box = world.sandbox
+    end)
+
+    after_each(function()
+      drop(world)
+    end)
+
+    it("a quick one costs one round trip", async(function()
+      local job = box:job("echo out; echo err >&2; exit 3", { key = "quick", wait = 10 })
+      assert.equal(1, world.instance.state.runs)
+      assert.equal("out\n", job.result.stdout)
+      assert.equal("err\n", job.result.stderr)
+      assert.equal(3, job.result.exit_code)
+      assert.equal(job.result, job:wait())
+      assert.equal(1, world.instance.state.runs)
+    end))
+
+    it("ends are told apart", async(20, function()
+      for command, want in pairs({
+        ["exit 137"] = { 137 }, ["exit 200"] = { 200 }, ["kill -9 $$"] = { nil, "SIGKILL" },
+        ["kill -TERM $$"] = { nil, "SIGTERM" }, ["kill -SEGV $$"] = { nil, "SIGSEGV" }, ["exit 0"] = { 0 },
+        ["kill -INT $$"] = { nil, "SIGINT" }, ["kill -USR1 $$"] = { nil, "SIGUSR1" },
+      }) do
+        local result = box:job(command, { wait = 10 }).result
+        assert.equal(want[1], result.exit_code, command)
+        assert.equal(want[2], result.signal, command)
+        assert.is_false(result.timed_out)
+      end
+    end))
+
+    it("signals are not ignored from the start", async(function()
+      local result = box:job("grep SigIgn /proc/self/status", { wait = 10 }).result
+      assert.equal("SigIgn:\t0000000000000000\n", result.stdout)
+    end))
+
+    it("nothing of it is left running when it has ended", async(function()
+      local mark = word()
+      box:job({ "sh", "-c", "exit 0", mark }, { wait = 10 })
+      until_true("supervisor and watcher are gone", function()
+        return count(mark) == 0
+      end)
+    end))
+
+    it("kill finds what left its session, its parent and ignores signals", async(20, function()
+      local mark = word()
+      local setsid = scratch.sh("command -v setsid")
+      local job = box:job(("trap '' TERM HUP INT; (%s sh -c 'trap \"\" TERM; while :; do sleep 1; done' %s &); "
+        .. "sh -c 'while :; do sleep 1; done' %s & echo ready; wait"):format(setsid, mark, mark), { wait = 0 })
+      assert.equal("ready\n", job:read({ wait = 10 }))
+      until_true("they run", function()
+        return count(mark) > 2
+      end)
+      assert.equal("SIGKILL", job:kill().signal)
+      assert.equal(0, count(mark))
+    end))
+
+    it("kill finds descendants that cleaned their environment", async(20, function()
+      local mark = word()
+      local job = box:job(("env -i PATH=$PATH sh -c 'while :; do sleep 1; done' %s & echo ready; wait"):format(mark),
+        { wait = 0 })
+      assert.equal("ready\n", job:read({ wait = 10 }))
+      assert.equal("SIGKILL", job:kill().signal)
+      assert.equal(0, count(mark))
+    end))
+
+    it("a time limit holds although nobody looks", async(20, function()
+      local mark = word()
+      local job = box:job(("trap '' TERM; echo begun; sh -c 'while :; do sleep 1; done' %s & sleep 30"):format(mark),
+        { timeout = 0.5, wait = 0 })
+      until_true("its exit record is there", function()
+        return (scratch.read(world.folder(job.key) .. "/exit"):find("=", 1, true))
+      end)
+      assert.equal(0, count(mark))
+      local result = job:wait()
+      assert.is_true(result.timed_out)
+      assert.equal("begun\n", result.stdout)
+      assert.is_nil(result.exit_code)
+      assert.equal("SIGKILL", result.signal)
+      assert.is_true(result.duration >= 0.5 and result.duration < 5, tostring(result.duration))
+    end))
+
+    it("its time limit holds also when its supervisor is dead", async(20, function()
+      local mark = word()
+      local job = box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark),
+        { timeout = 1, wait = 0 })
+      until_true("it is lost", function()
+        return job:status().state == "lost"
+      end)
+      assert.equal("its supervisor was killed", job:status().reason)
+      assert.is_true(job:wait().lost)
+      until_true("the command is killed", function()
+        return count(mark) == 0
+      end)
+      assert.is_false(box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark),
+        { key = job.key }).started)
+    end))
+
+    it("kill ends what a lost one left running", async(20, function()
+      local mark = word()
+      local job = box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark), { wait = 0 })
+      until_true("it is lost", function()
+        return job:status().state == "lost"
+      end)
+      assert.is_true(count(mark) > 0)
+      assert.equal("lost", job:kill().state)
+      assert.equal(0, count(mark))
+      job:remove()
+      assert.is_false(scratch.exists(world.folder(job.key)))
+    end))
+
+    it("a pid that somebody else has now is nobody's supervisor", async(20, function()
+      local job = box:job("kill -9 $PPID; sleep 60", { wait = 0 })
+      until_true("it is lost", function()
+        return job:status().state == "lost"
+      end)
+      local path = world.folder(job.key) .. "/owner"
+      local owner = scratch.read(path)
+      local own = scratch.read("/proc/self/stat"):match("^%d+")
+      scratch.write(path, (owner:gsub("^%d+", own)))
+      assert.equal("lost", job:status().state)
+    end))
+
+    it("after a reboot it is lost", async(function()
+      local job = box:job("sleep 60", { wait = 0 })
+      local path = world.folder(job.key) .. "/owner"
+      local boot = scratch.read("/proc/sys/kernel/random/boot_id"):gsub("%s", "")
+      local before = scratch.read(path)
+      local from, to = before:find(boot, 1, true)
+      scratch.write(path, before:sub(1, from - 1) .. "00000000-0000-4000-8000-000000000000" .. before:sub(to + 1))
+      local status = job:status()
+      assert.equal("lost", status.state)
+      assert.equal("the machine was started anew", status.reason)
+      scratch.write(path, before)
+      assert.equal("running", job:status().state)
+    end))
+
+    it("one that was cut off while it started is lost, and can be removed", async(function()
+      scratch.sh(("mkdir -p %s && touch -d '3 minutes ago' %s"):format(world.folder("cut"), world.folder("cut")))
+      assert.equal("lost", box:attach("cut"):status().state)
+      assert.equal("cut", box:jobs()[1].key)
+      box:attach("cut"):remove()
+      assert.equal("x\n", box:job("echo x", { key = "cut", wait = 10 }).result.stdout)
+    end))
+
+    it("output of every byte is read by offset, in pieces of any size", async(20, function()
+      local bytes = native.crypto.random(150000) .. ("\0"):rep(70000) .. ("long line "):rep(9000)
+      scratch.write(world.dir .. "/bytes", bytes)
+      local job = box:job({ "cat", world.dir .. "/bytes" }, { wait = 10 })
+      assert.is_true(job:wait().stdout == bytes)
+      for _, size in ipairs({ 1000003, 65536, 65535, 70001 }) do
+        local at, parts = 0, {}
+        repeat
+          local piece, after = job:read({ offset = at, max = size })
+          parts[#parts + 1], at = piece, after
+        until not piece
+        assert.is_true(table.concat(parts) == bytes, tostring(size))
+      end
+      assert.equal(bytes:sub(65536, 65540), job:read({ offset = 65535, max = 5 }))
+    end))
+
+    it("standard input that ends too early starts nothing", async(function()
+      local argv = job_script.argv("start", "short", "cookie", "0", "print", "label", "0", "0", "0", "100", world.dir,
+        "0", "cat")
+      local result = assert(world.instance:call("exec", world.box, { argv = argv }, { cwd = "/", stdin = "short" }))
+      assert.equal(job_script.codes.short, result.exit_code)
+      assert.same({}, box:jobs())
+      assert.equal("", scratch.sh("ls -A " .. world.home .. "/.luarium/jobs"))
+    end))
+
+    it("standard input is no file any more once it runs", async(function()
+      local job = box:job("sleep 0.2; cat", { stdin = "top secret", wait = 0 })
+      assert.equal("", scratch.sh("grep -rlF 'top secret' " .. world.home .. " || true"))
+      assert.equal("top secret", job:wait().stdout)
+    end))
+
+    it("its folder is private", async(function()
+      local job = box:job("true", { wait = 10 })
+      assert.equal("700", scratch.sh("stat -c %a " .. world.folder(job.key)))
+      assert.equal("700", scratch.sh("stat -c %a " .. world.home .. "/.luarium/jobs"))
+    end))
+
+    it("without setsid it works too", async(20, function()
+      if kind.name == "busybox alone" then
+        scratch.sh("rm " .. world.programs .. "/setsid")
+      else
+        scratch.sh(("cd %s && for f in bash cat chmod cp date dd env find grep head id ls mkdir mv printf readlink rm "
+          .. "sleep tail touch tr wc; do ln -s $(command -v $f) .; done"):format(world.programs))
+        world.instance.state.path = world.programs
+      end
+      local mark = word()
+      local job = box:job(("sh -c 'while :; do sleep 1; done' %s & echo ready; wait"):format(mark), { wait = 0 })
+      assert.equal("ready\n", job:read({ wait = 10 }))
+      assert.equal("SIGKILL", job:kill().signal)
+      assert.equal(0, count(mark))
+      assert.equal(4, box:job("exit 4", { wait = 10 }).result.exit_code)
+    end))
+
+    it("without a HOME that can be written it uses TMPDIR", async(function()
+      scratch.sh("mkdir -m 777 " .. world.dir .. "/tmp")
+      world.instance.state.env = { HOME = "/proc/nowhere", TMPDIR = world.dir .. "/tmp" }
+      local job = box:job("echo $HOME $TMPDIR", { wait = 10, key = "t" })
+      assert.equal("/proc/nowhere " .. world.dir .. "/tmp\n", job.result.stdout)
+      assert.equal("t", box:jobs()[1].key)
+      world.instance.state.env = { HOME = "/proc/nowhere", TMPDIR = "/proc/nowhere" }
+      local err = raises("io", box.job, box, "true")
+      assert.equal("EACCES", err.name)
+    end))
+
+    it("what the command did to its own records is an error or a state, and holds nobody", async(30, function()
+      for _, damage in ipairs({ "echo garbage >exit", "head -c 100000 /dev/zero >exit", ": >owner", "echo a b c >owner",
+        "rm owner exit", "printf '%s\\n' '$(touch pwned) x y z - 1 2 c .' >owner", "rm out; mkfifo out",
+        "rm exit; mkfifo exit", "rm out; ln -s /dev/zero out", "echo '= 0 0 0 0 0 x .' >exit", "rm err",
+        "yes | head -c 100000 >spec" }) do
+        local job = box:job("cd " .. world.home .. "/.luarium/jobs/*/ && { " .. damage .. "; }; sleep 1", { wait = 0 })
+        local scratch_job = world.folder(job.key)
+        task.sleep(0.05)
+        local began = monotonic()
+        luarium.try(job.status, job)
+        luarium.try(job.read, job)
+        luarium.try(box.jobs, box)
+        assert.is_true(monotonic() - began < 5, damage)
+        assert.is_false(scratch.exists(scratch_job .. "/pwned"))
+        scratch.sh("rm -rf " .. scratch_job)
+      end
+    end))
+  end)
+end
