@@ -57,6 +57,9 @@ local function complaint(box, key, result, cwd)
       .. "key, or remove it first"):format(what))
   elseif code == script.codes.busy then
     return errors.new("conflict", ("%s still runs: kill it first"):format(what), { name = "EBUSY" })
+  elseif code == script.codes.gone then
+    return errors.new("conflict", what .. ": its folder in the sandbox is gone: remove it, then start it again",
+      { name = "ENOENT" })
   elseif code == script.codes.nowhere then
     return errors.new("not_found", ("%s: the working directory %s does not exist, or cannot be entered"):format(what,
       shell.show(cwd)), { name = "ENOENT" })

@@ -160,10 +160,9 @@ for _, kind in ipairs(emulated.kinds) do
       assert.is_true(result.duration >= 0.5 and result.duration < 5, tostring(result.duration))
     end))
 
-    it("its time limit holds also when its supervisor is dead", async(20, function()
+    it("is ended by its watcher when its supervisor is dead", async(20, function()
       local mark = word()
-      local job = box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark),
-        { timeout = 1, wait = 0 })
+      local job = box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark), { wait = 0 })
       until_true("it is lost", function()
         return job:status().state == "lost"
       end)
@@ -178,7 +177,18 @@ for _, kind in ipairs(emulated.kinds) do
 
     it("kill ends what a lost one left running", async(20, function()
       local mark = word()
-      local job = box:job(("kill -9 $PPID; sh -c 'while :; do sleep 1; done' %s"):format(mark), { wait = 0 })
+      local job = box:job(("sh -c 'while :; do sleep 1; done' %s"):format(mark), { wait = 0 })
+      until_true("it runs", function()
+        return count(mark) > 2 -- with the supervisor and the watcher
+      end)
+      local supervisor = scratch.read(world.folder(job.key) .. "/owner"):match("^%d+")
+      local command = scratch.read(world.folder(job.key) .. "/leader"):match("^= (%d+)")
+      for child in scratch.read(("/proc/%s/task/%s/children"):format(supervisor, supervisor)):gmatch("%d+") do
+        if child ~= command then
+          scratch.sh("kill -9 " .. child)
+        end
+      end
+      scratch.sh("kill -9 " .. supervisor)
       until_true("it is lost", function()
         return job:status().state == "lost"
       end)
@@ -215,12 +225,29 @@ for _, kind in ipairs(emulated.kinds) do
       assert.equal("running", job:status().state)
     end))
 
-    it("one that was cut off while it started is lost, and can be removed", async(function()
-      scratch.sh(("mkdir -p %s && touch -d '3 minutes ago' %s"):format(world.folder("cut"), world.folder("cut")))
-      assert.equal("lost", box:attach("cut"):status().state)
-      assert.equal("cut", box:jobs()[1].key)
-      box:attach("cut"):remove()
-      assert.equal("x\n", box:job("echo x", { key = "cut", wait = 10 }).result.stdout)
+    it("one whose folder is gone says so, and can be removed", async(function()
+      local job = box:job("true", { key = "gone", wait = 10 })
+      scratch.sh("rm -r $(readlink -f " .. world.folder("gone") .. ")")
+      for _, fn in ipairs({ job.status, job.read, job.kill }) do
+        raises("conflict", fn, job)
+      end
+      raises("conflict", box.job, box, "true", { key = "gone" })
+      assert.same({}, box:jobs())
+      job:remove()
+      assert.equal("x\n", box:job("echo x", { key = "gone", wait = 10 }).result.stdout)
+    end))
+
+    it("one whose records are damaged is lost", async(function()
+      local job = box:job("true", { wait = 10 })
+      scratch.sh(("cd %s && : >owner && : >exit"):format(world.folder(job.key)))
+      assert.equal("lost", job:status().state)
+      assert.equal("its records are damaged", job:status().reason)
+    end))
+
+    it("what a start leaves that was cut off is in nobody's way", async(function()
+      scratch.sh(("mkdir -p -m 700 %s/.luarium/jobs && mkdir %s/.luarium/jobs/.job.abc"):format(world.home, world.home))
+      assert.same({}, box:jobs())
+      assert.equal("x\n", box:job("echo x", { key = "k", wait = 10 }).result.stdout)
     end))
 
     it("output of every byte is read by offset, in pieces of any size", async(20, function()
@@ -256,7 +283,7 @@ for _, kind in ipairs(emulated.kinds) do
 
     it("its folder is private", async(function()
       local job = box:job("true", { wait = 10 })
-      assert.equal("700", scratch.sh("stat -c %a " .. world.folder(job.key)))
+      assert.equal("700", scratch.sh("stat -L -c %a " .. world.folder(job.key)))
       assert.equal("700", scratch.sh("stat -c %a " .. world.home .. "/.luarium/jobs"))
     end))
 
@@ -264,7 +291,7 @@ for _, kind in ipairs(emulated.kinds) do
       if kind.name == "busybox alone" then
         scratch.sh("rm " .. world.programs .. "/setsid")
       else
-        scratch.sh(("cd %s && for f in bash cat chmod cp date dd env find grep head id ls mkdir mv printf readlink rm "
+        scratch.sh(("cd %s && for f in bash cat chmod cp date dd env find grep head id ln ls mkdir mv printf readlink rm "
           .. "sleep tail touch tr wc; do ln -s $(command -v $f) .; done"):format(world.programs))
         world.instance.state.path = world.programs
       end
@@ -288,20 +315,23 @@ for _, kind in ipairs(emulated.kinds) do
     end))
 
     it("what the command did to its own records is an error or a state, and holds nobody", async(30, function()
-      for _, damage in ipairs({ "echo garbage >exit", "head -c 100000 /dev/zero >exit", ": >owner", "echo a b c >owner",
+      for i, damage in ipairs({ "echo garbage >exit", "head -c 100000 /dev/zero >exit", ": >owner", "echo a b c >owner",
         "rm owner exit", "printf '%s\\n' '$(touch pwned) x y z - 1 2 c .' >owner", "rm out; mkfifo out",
         "rm exit; mkfifo exit", "rm out; ln -s /dev/zero out", "echo '= 0 0 0 0 0 x .' >exit", "rm err",
         "yes | head -c 100000 >spec" }) do
-        local job = box:job("cd " .. world.home .. "/.luarium/jobs/*/ && { " .. damage .. "; }; sleep 1", { wait = 0 })
-        local scratch_job = world.folder(job.key)
-        task.sleep(0.05)
+        local folder = world.folder("d" .. i)
+        local job = box:job("cd " .. folder .. "/ && { " .. damage .. "; }; touch damaged; sleep 0.5",
+          { wait = 0, key = "d" .. i })
+        until_true("it is damaged", function()
+          return scratch.exists(folder .. "/damaged")
+        end)
         local began = monotonic()
         luarium.try(job.status, job)
         luarium.try(job.read, job)
         luarium.try(box.jobs, box)
         assert.is_true(monotonic() - began < 5, damage)
-        assert.is_false(scratch.exists(scratch_job .. "/pwned"))
-        scratch.sh("rm -rf " .. scratch_job)
+        assert.is_false(scratch.exists(folder .. "/pwned"))
+        scratch.sh(("rm -rf $(readlink -f %s) %s"):format(folder, folder))
       end
     end))
   end)

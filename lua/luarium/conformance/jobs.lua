@@ -356,6 +356,12 @@ check("a supervisor that was killed leaves a lost job", function(c)
   local result = job:wait()
   expect.fields(result, { state = "lost", lost = true, ok = false }, "result")
   expect.contains(result.reason, "supervisor", "the reason")
+  c:poll("the rest of it is ended", 10, function()
+    local before = beat:size()
+    task.sleep(0.3)
+    return beat:size() == before
+  end)
+  beat:expect_dead("the command")
   expect.equal(c.box:job(beat.code .. " & kill -KILL $PPID; sleep 60", { key = job.key }).started, false,
     "a start of a lost job: started")
 end)

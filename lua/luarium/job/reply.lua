@@ -17,12 +17,12 @@ for _, name in ipairs(SIGNALS) do
   M.signals[name] = true
 end
 
-local STATES = { starting = "running", running = "running", finished = "finished", lost = "lost" }
+local STATES = { running = "running", finished = "finished", lost = "lost" }
 
 local REASONS = {
   reboot = "the machine was started anew",
   supervisor = "its supervisor was killed",
-  start = "it was cut off while it started; nothing was run",
+  damaged = "its records are damaged",
 }
 
 ---@class luarium.JobStatus

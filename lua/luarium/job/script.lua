@@ -1,7 +1,8 @@
 --- What runs inside the sandbox: one POSIX sh text with the modes start, supervise, read, list, kill and remove. It
 --- needs the tools that GNU and busybox share, and Linux's /proc.
 ---
---- A job is a folder, named by its key, that only its user can enter:
+--- A job is a folder that only its user can enter, and a link to it, named by its key. The supervisor makes the folder
+--- ready, then the link: that is what one of several succeeds in, and only then anything runs.
 ---   spec    fingerprint of the command, when it was started, what it is called
 ---   owner   the supervisor: pid and its birth, boot id, pid namespace, lock, start, deadline, cookie
 ---   leader  the command: pid and its birth
@@ -14,7 +15,7 @@
 local M = {}
 
 --- Exit codes of the script beside those of luarium.provider.emulate.shell.
-M.codes = { missing = 60, other = 61, busy = 62, short = 63, nowhere = 64 }
+M.codes = { missing = 60, other = 61, busy = 62, short = 63, nowhere = 64, gone = 65 }
 
 -- ---- finding things out ----
 
@@ -75,7 +76,7 @@ usable() {
 place() {
   for b in "$home_jobs" "$temporary_jobs"; do
     d=$b/$1
-    usable "$b" && [ -e "$d" ] && return 0
+    usable "$b" && [ -L "$d" ] && return 0
   done
   return 1
 }
@@ -91,6 +92,7 @@ make_base() {
 
 # Goes into the folder d. What is no plain file there was put there by the command, and could hold a reader for ever.
 enter() {
+  [ -d "$d/." ] || exit 65
   cd "$d" 2>/dev/null && [ -r . ] || exit 47
   for f in *; do
     [ -f "$f" ] || [ ! -e "$f" ] || exit 49
@@ -116,7 +118,7 @@ elsewhere() {
   [ $((h - ${value:-0})) -lt 3000 ]
 }
 
-# The state of the job whose folder this is: starting, running, finished or lost. What was read is ours alone to write,
+# The state of the job whose folder this is: running, finished or lost. What was read is ours alone to write,
 # but a command may have written it all the same: numbers are checked before they are counted with.
 look() {
   state=running why=- fin=
@@ -126,14 +128,11 @@ look() {
   esac
   owned=$fin
   exited && return
-  if [ "$owned" != . ]; then
-    state=starting
-    [ -z "$(find . -prune -mmin +1 2>/dev/null)" ] || state=lost why=start
-    return
-  fi
   boot=-
   { read -r boot; } 2>/dev/null </proc/sys/kernel/random/boot_id
-  if [ "$boot" != "$o_boot" ]; then
+  if [ "$owned" != . ]; then
+    why=damaged
+  elif [ "$boot" != "$o_boot" ]; then
     why=reboot
   elif born "$o_pid" && [ "$born" = "$o_born" ]; then
     return
@@ -191,15 +190,14 @@ sweep() {
   done
 }
 
-# Kills until a look finds nothing any more.
+# Kills until two looks find nothing any more: a process that is just becoming another program shows no environment.
 slay() {
-  round=0 slain=0
-  while [ $round -lt 100 ]; do
+  round=0 slain=0 empty=0
+  while [ $round -lt 100 ] && [ $empty -lt 2 ]; do
+    [ $round = 0 ] || nap 0.02
     sweep KILL
-    slain=$((slain + hits))
-    [ $hits = 0 ] && break
-    round=$((round + 1))
-    nap 0.02
+    slain=$((slain + hits)) empty=$((empty + 1)) round=$((round + 1))
+    [ $hits = 0 ] || empty=0
   done
 }
 
@@ -267,7 +265,10 @@ watch() {
       [ "$max" = 0 ] || { trim out; trim err; }
     fi
     [ $step -lt 200 ] && step=$((step + step / 4 + 5))
-    born "$o_pid" && [ "$born" = "$o_born" ] || [ "$o_end" -gt 0 ] || exit
+    if ! { born "$o_pid" && [ "$born" = "$o_born" ]; }; then
+      slay # nobody would learn how it ends, and it must not go on beside one that takes its place
+      exit
+    fi
   done
 }
 
@@ -280,16 +281,12 @@ dismiss() {
 }
 
 supervise() {
-  setsid=$1 d=$2 cookie=$3 limit=$4 print=$5 label=$6 now=$7 max=$8 input=$9
+  setsid=$1 link=$2 cookie=$3 limit=$4 print=$5 label=$6 now=$7 max=$8 input=$9
   shift 9
   cwd=$1 timer=$2 parent=$3
   shift 3
-  if ! mkdir -m 700 "$d" 2>/dev/null; then
-    [ -d "$d" ] || mkdir -m 700 "$d"
-    [ -z "$input" ] || rm -f "$input"
-    exit
-  fi
-  cd "$d" || exit
+  d=${link%/*}/.job.$cookie
+  mkdir -m 700 "$d" && cd "$d" || undo
   # Bash tells of signals only when it is not posix.
   [ -z "${BASH_VERSION-}" ] || set +o posix
   {
@@ -321,6 +318,8 @@ supervise() {
   fi
   set_value beat "$h"
   put owner "$o_pid $o_born $boot $ns $lock $h $o_end $cookie ." || undo
+  ln -s -n ".job.$cookie" "$link" 2>/dev/null
+  [ "$link/." -ef "$d/." ] || undo
   exec 2<>note
   watch 8<&- 9>&- 2>/dev/null & w=$!
   (
@@ -365,9 +364,12 @@ supervise() {
   dismiss
 }
 
-# Nothing has run yet: the folder goes, and dd's complaint tells why.
+# Nothing has run yet: the folder goes. Unless somebody else was quicker, a complaint tells why.
 undo() {
-  dd if=/dev/zero of=probe bs=65536 count=1 2>&1 >/dev/null | grep -v records >&2
+  if [ ! -L "$link" ]; then
+    ln -s -n ".job.$cookie" "$link.$cookie" && rm "$link.$cookie"
+    [ ! -d "$d" ] || dd if=/dev/zero of=probe bs=65536 count=1 2>&1 >/dev/null | grep -v records >&2
+  fi
   cd /
   rm -rf "$d" ${input:+"$input"}
   exit 1
@@ -395,7 +397,7 @@ linger() {
   begun=$h pause=3
   while :; do
     look
-    case $state in starting|running) ;; *) return ;; esac
+    [ $state = running ] || return
     if [ -n "$2" ]; then
       sizes
       if [ "$out_size" -gt "$2" ] || [ "$err_size" -gt "$3" ]; then
@@ -475,17 +477,6 @@ report() {
 -- ---- the modes ----
 
 local MODES = [==[
-# Waits until one that is just being made is made.
-settle() {
-  look
-  tries=0
-  while [ $state = starting ] && [ $tries -lt 500 ]; do
-    nap 0.02
-    tries=$((tries + 1))
-    look
-  done
-}
-
 seek() {
   place "$1" || exit 60
   enter
@@ -538,13 +529,13 @@ begin() {
     fi
     said=$(launch "$@" 2>&1 >/dev/null)
   fi
-  if [ ! -e "$d" ]; then
+  if [ ! -L "$d" ]; then
     [ -z "$timer" ] || kill "$timer" 2>/dev/null
     printf '%s\n' "${said:-the job could not be started}" >&2
     exit 1
   fi
   enter
-  settle
+  look
   was=
   { read -r was; } 2>/dev/null <spec
   if [ -n "$was" ] && [ "$was" != "$print" ]; then
@@ -564,7 +555,7 @@ begin() {
 case $mode in
   supervise) supervise "$@" ;;
   start)
-    need mkdir rm cat wc head tail dd grep sleep find
+    need mkdir rm ln cat wc head tail dd grep sleep
     begin "$@"
     ;;
   read) # key wait out_offset err_offset out_most err_most
@@ -581,14 +572,14 @@ case $mode in
     for b in "$home_jobs" "$temporary_jobs"; do
       usable "$b" || continue
       for d in "$b"/*; do
-        [ ! -d "$d" ] || (enter; look; tell idle)
+        [ ! -L "$d" ] || (enter; look; tell idle)
       done
     done
     exit 0
     ;;
   kill) # key signal
     seek "$1"
-    settle
+    look
     attempt=0
     while [ $attempt -lt 20 ]; do
       hit "$2"
@@ -606,13 +597,23 @@ case $mode in
     tell
     ;;
   remove) # key
-    seek "$1"
-    look
-    case $state in starting|running) exit 62 ;; esac
-    [ $state = finished ] || slay
-    b=${d%/*}
-    cd /
-    mv "$d" "$b/.gone.$$" && rm -rf "$b/.gone.$$"
+    place "$1" || exit 60
+    if [ -d "$d/." ]; then
+      enter
+      look
+      [ $state != running ] || exit 62
+      [ $state = finished ] || slay
+    fi
+    cd "$b" || exit 47
+    folder=$(readlink "$d")
+    mv "$d" ".gone.$$" || exit 1
+    now=$(readlink ".gone.$$")
+    rm ".gone.$$"
+    if [ "$now" = "$folder" ]; then
+      rm -rf "./$folder"
+    else
+      ln -s -n "$now" "$d" # somebody else removed it and began another one
+    fi
     ;;
 esac
 ]==]
