@@ -181,6 +181,22 @@ static unsigned char key_drop(EditLine *el, wint_t c) {
   return CC_EOF;
 }
 
+/* Stops the whole job, as the terminal does it; this process exactly once, and when this returns it
+ * has been continued. A signal to the process could arrive late, on another thread, and one more to
+ * this thread then stop it again. */
+static void stop_job(void) {
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+  sigaction(SIGTSTP, &ignore, &before);
+  kill(0, SIGTSTP);
+  sigaction(SIGTSTP, &before, NULL);
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+  raise(SIGTSTP);
+  pthread_sigmask(SIG_BLOCK, &stop, NULL);
+}
+
 /* The terminal's own signals are off while a line is being edited: what they do to a line has to be
  * undone before the process stops. */
 static unsigned char key_suspend(EditLine *el, wint_t c) {
@@ -188,13 +204,7 @@ static unsigned char key_suspend(EditLine *el, wint_t c) {
   struct lum_line *line = lum_line_of(el);
   lum_line_below(line, "^Z" PASTE_OFF);
   line->lib->set(el, EL_PREP_TERM, 0);
-  sigset_t stop;
-  sigemptyset(&stop);
-  sigaddset(&stop, SIGTSTP);
-  pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
-  kill(0, SIGTSTP); /* the whole job, as the terminal does it */
-  raise(SIGTSTP);   /* and not a step further before it has happened */
-  pthread_sigmask(SIG_BLOCK, &stop, NULL);
+  stop_job();
   line->lib->set(el, EL_PREP_TERM, 1);
   begin(line);
   refresh(line);
