@@ -140,15 +140,17 @@ static void hurry(struct lum_ssh *ssh) {
 /* True when something came, be it the end. */
 static bool fill(struct lum_ssh *ssh) {
   struct ssh_buf *in = &ssh->in;
-  if (ssh->hangup || ssh->stage < SSH_SHAKING || in->from < in->to)
+  if (ssh->hangup || ssh->dry || ssh->stage < SSH_SHAKING || in->from < in->to)
     return false;
   in->from = in->to = 0;
   ssize_t n;
   do
     n = recv(ssh->sock->fd, in->data, in->size, 0);
   while (n < 0 && errno == EINTR);
-  if (n < 0 && errno == EAGAIN)
+  if (n < 0 && errno == EAGAIN) {
+    ssh->dry = true;
     return false;
+  }
   ssh->unanswered = 0;
   if (!ssh->settled)
     hurry(ssh);
@@ -156,6 +158,7 @@ static bool fill(struct lum_ssh *ssh) {
     in->to = (size_t)n;
   else
     ssh->hangup = true;
+  ssh->dry = n > 0 && (size_t)n < in->size;
   return true;
 }
 
@@ -207,6 +210,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status; /* an error shows up in the reads */
   (void)events;
   struct ssh_socket *sock = poll->data;
+  sock->ssh->dry = false;
   ssh_pump(sock->ssh);
 }
 

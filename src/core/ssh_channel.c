@@ -76,7 +76,7 @@ struct lum_ssh_channel {
     char *data;
     size_t from, to;
   } ahead[2]; /* came with the markers' packets */
-  int last; /* the stream that was read last: 1 or 2 */
+  int last;   /* the stream that was read last: 1 or 2 */
   unsigned reads;
   /* who waits */
   struct wait_op *starter, *waiters;

@@ -41,6 +41,7 @@ struct lum_ssh {
   struct ssh_buf in, out;
   bool hangup;  /* no more bytes will come */
   bool settled; /* the first command runs */
+  bool dry;     /* nothing more to receive until the poll says so */
   bool pumping, again;
   uv_timer_t timer, soon;
   unsigned handles; /* that are not closed yet */
