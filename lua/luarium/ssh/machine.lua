@@ -8,11 +8,13 @@ local pool = require "luarium.ssh.pool"
 local remote = require "luarium.ssh.remote"
 local scripts = require "luarium.ssh.scripts"
 local shell = require "luarium.provider.emulate.shell"
+local task = require "luarium.task"
 
-local await = require("luarium.task").await
+local await = task.await
 
 local M = {}
 
+local CREATE = 30 -- seconds that making a sandbox may take, also when nobody wants it any more
 local STATE_MAX = 67108864 -- bytes of the states of all sandboxes
 
 ---@class luarium.ssh.Machine
@@ -90,7 +92,15 @@ function Machine:create(spec)
     id = spec.id, name = spec.name, labels = spec.labels, created_at = now, work = spec.cwd,
     expires_at = spec.timeout and now + spec.timeout or nil,
   }
-  local text, err = script(self, "create", scripts.create, { self.base, spec.id, spec.cwd or "", json.encode(state) })
+  local connection, err = self.pool:take()
+  if not connection then
+    return nil, err
+  end
+  self.pool:give_back(connection)
+  -- Not to be cut off: the host would go on, and the folder would appear when nobody looks for it any more.
+  local text
+  text, err = task.shield(CREATE, script, self, "create", scripts.create,
+    { self.base, spec.id, spec.cwd or "", json.encode(state) })
   if not text then
     return nil, err
   end

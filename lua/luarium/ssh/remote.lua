@@ -209,6 +209,7 @@ end
 ---@field cols integer?
 ---@field rows integer?
 ---@field window integer? bytes that may be under way
+---@field file string? where its first line waits for it
 ---@field own boolean? a script of ours: it ends by itself, and nothing of it has to be found again
 ---@field urgent boolean? without waiting for other commands to end
 ---@field timeout number? seconds
@@ -344,7 +345,7 @@ local function ask_cold(pool, connection, command, cookie)
     if not path then
       return nil, err
     end
-    made = text.from_file(parts, path)
+    made, command.file = text.from_file(parts, path), path
   end
   return connection.session:exec({
     command = made.command, input = made.line, marker = marker, marks_stderr = marks_stderr,
@@ -399,6 +400,9 @@ function M.start(pool, command)
     channel, connection = ask(pool, command, cookie)
   end
   if not channel then
+    if command.file then -- the command did not come to remove it
+      pcall(task.shield, KILL_BUDGET, M.script, pool, 'rm -f "$1"', { command.file }, { urgent = true })
+    end
     if connection.channel then
       abandon(pool, cookie, connection, command.own)
       if connection.raised then
