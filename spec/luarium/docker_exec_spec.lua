@@ -51,7 +51,7 @@ describe("docker exec", function()
 
   it("is not confused by output that looks like frames, marks or greetings", with({}, function(box)
     local hostile = { "\1\0\0\0\255\255\255\255", "\2\0\0\0\0\0\0\0", "\30", ("\30"):rep(5000),
-      "\30" .. ("0"):rep(26) .. "0000", ("\0"):rep(8), "HTTP/1.1 101\r\n\r\n", "\16\17" }
+      "\30" .. ("0"):rep(26) .. "00000", ("\0"):rep(8), "HTTP/1.1 101\r\n\r\n", "\16\17" }
     for _, bytes in ipairs(hostile) do
       local result = box:exec({ "cat" }, { stdin = bytes })
       assert.equal(bytes, result.stdout)
@@ -65,7 +65,7 @@ describe("docker exec", function()
     local word = unique()
     local result = box:exec({ "sh", "-c", [[
       mark=$(tr '\0' '\n' </proc/$PPID/cmdline | grep "$(printf '\036')")
-      echo before; printf '%s0070' "$mark"; printf '%s0070' "$mark" >&2; sleep 600; : ]], word }, { timeout = 20 })
+      echo before; printf '%s00700' "$mark"; printf '%s00700' "$mark" >&2; sleep 600; : ]], word }, { timeout = 20 })
     assert.equal("before\n", result.stdout)
     assert.equal(7, result.exit_code)
     box:destroy()

@@ -90,6 +90,7 @@ end
 ---@field ended boolean the mark has come
 ---@field exit_code integer?
 ---@field oom boolean?
+---@field is_held boolean? somebody else has the stream, too; nil when that is not known
 local Marked = {}
 Marked.__index = Marked
 
@@ -131,9 +132,9 @@ function Marked:add(bytes)
   local at = bytes:find(mark, 1, true)
   while at do
     local tail = bytes:sub(at + #mark, at + #mark + wrap.TAIL - 1)
-    local exit_code, oom = wrap.ending(tail)
+    local exit_code, oom, held = wrap.ending(tail)
     if exit_code then
-      self.ended, self.exit_code, self.oom = true, exit_code, oom
+      self.ended, self.exit_code, self.oom, self.is_held = true, exit_code, oom, held
       return bytes:sub(1, at - 1)
     elseif #tail < wrap.TAIL then
       self.held = bytes:sub(at)

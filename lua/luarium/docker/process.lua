@@ -18,7 +18,8 @@ local AHEAD = 1048576 -- bytes that may lie unread before the command is made to
 local AHEAD_OF_THE_END = 67108864 -- and when it is being killed: more is dropped
 local LOOK_WHILE_FULL = 0.5 -- seconds between two looks whether a command that has to wait is still there
 local START = 60 -- seconds that the engine may take to begin a command
-local GRACE = 0.1 -- seconds that streams may stay open after the command has ended
+local END = 1 -- seconds in which the engine ends a stream that nobody holds
+local GRACE = 0.1 -- seconds for one of which that is not known
 local CLEANUP = 30 -- seconds for ending what is left
 local LOOK_AFTER = { 10, 30 } -- seconds of silence, at first and at most, until the engine is asked what is going on
 -- Keys that detach from a terminal cannot be switched off: a sequence that nobody types.
@@ -112,7 +113,12 @@ end
 
 --- The streams are read to their marks: what comes now is of those who hold them open.
 local function linger(self)
-  local ok, err = pcall(task.timeout, GRACE, function()
+  local is_held = self.marked.stdout.is_held
+  if is_held then
+    self.held_open = true
+    return
+  end
+  local ok, err = pcall(task.timeout, is_held == false and END or GRACE, function()
     while self.connection:read(READ) do end -- luacheck: ignore 542
   end)
   if not ok and task.cancel_reason() then
@@ -161,6 +167,20 @@ local function pump(self)
   end
 end
 
+--- Gives back all but the reader.
+local function let_go(self)
+  if self.timer then
+    scheduler.forget(self.timer)
+    self.timer:cancel()
+    self.timer = nil
+  end
+  if self.watcher then
+    task.cancel(self.watcher, "the command has ended")
+    self.watcher = nil
+  end
+  self.connection:close()
+end
+
 local function finish_reading(self)
   if not both_marked(self) then
     push(self, "stdout", self.marked.stdout:rest())
@@ -168,7 +188,8 @@ local function finish_reading(self)
     self.cut = not self.parser:is_whole()
   end
   self.at_end = true
-  self.ended_at = native.loop.monotonic()
+  self.ended_at = self.ended_at or native.loop.monotonic()
+  let_go(self)
   notify(self)
 end
 
@@ -444,20 +465,11 @@ function Process:resize(cols, rows)
 end
 
 local function release(self)
-  if self.timer then
-    scheduler.forget(self.timer)
-    self.timer:cancel()
-    self.timer = nil
-  end
-  if self.watcher then
-    task.cancel(self.watcher, "the command has ended")
-    self.watcher = nil
-  end
   if self.reader then
     task.cancel(self.reader, "closed")
     self.reader = nil
   end
-  self.connection:close()
+  let_go(self)
 end
 
 local function end_it(self)

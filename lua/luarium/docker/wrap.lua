@@ -17,8 +17,9 @@ local M = {}
 
 local MAX_STRING = 131071 -- what Linux takes as one argument or variable
 
---- Bytes of a mark's tail: three digits of the exit code, one that is 1 when memory ran out.
-M.TAIL = 4
+--- Bytes of a mark's tail: three digits of the exit code, one that is 1 when memory ran out, one that is 1 when
+--- somebody else holds the streams, and 2 when that is not known.
+M.TAIL = 5
 
 local SCRIPT = [[
 lum_mark=$1 lum_dir=$2 lum_merge=$3 lum_coded=$4; shift 4
@@ -71,13 +72,24 @@ if [ "$lum_code" = 137 ]; then
   lum_oom
   [ "$lum_kills" = "$lum_before" ] || lum_text=1
 fi
-printf '%s%03d%d' "$lum_mark" "$lum_code" "$lum_text"
-printf '%s%03d%d' "$lum_mark" "$lum_code" "$lum_text" >&3
-[ -t 1 ] || lum_orphans
-for lum_pid in $lum_list; do
-  case $lum_old in *" $lum_pid "*) continue ;; esac
-  lum_fd=/proc/$lum_pid/fd
-  while [ "$lum_fd/1" -ef /proc/$$/fd/1 ] || [ "$lum_fd/2" -ef /proc/$$/fd/3 ] || [ "$lum_fd/2" -ef /proc/$$/fd/1 ]; do
+lum_held=0 lum_holders=
+lum_holds() {
+  lum_fd=/proc/$1/fd
+  [ "$lum_fd/1" -ef /proc/$$/fd/1 ] || [ "$lum_fd/2" -ef /proc/$$/fd/3 ] || [ "$lum_fd/2" -ef /proc/$$/fd/1 ]
+}
+if [ -t 1 ] || ! [ -r /proc/1/task/1/children ]; then
+  lum_held=2
+else
+  lum_orphans
+  for lum_pid in $lum_list; do
+    case $lum_old in *" $lum_pid "*) continue ;; esac
+    lum_holds "$lum_pid" && lum_held=1 lum_holders="$lum_holders $lum_pid"
+  done
+fi
+printf '%s%03d%d%d' "$lum_mark" "$lum_code" "$lum_text" "$lum_held"
+printf '%s%03d%d%d' "$lum_mark" "$lum_code" "$lum_text" "$lum_held" >&3
+for lum_pid in $lum_holders; do
+  while lum_holds "$lum_pid"; do
     sleep 1 3>&- >&- || break
   done
 done
@@ -204,13 +216,19 @@ function M.hello(text, mark)
   return word, nil, after
 end
 
---- The exit code, and whether memory ran out, from the digits behind a mark.
+--- What the digits behind a mark say.
 ---@param tail string
 ---@return integer? exit_code
----@return boolean? oom
+---@return boolean? oom memory ran out
+---@return boolean? held by somebody else; nil when that is not known
 function M.ending(tail)
-  local number, oom = tail:match("^(%d%d%d)([01])$")
-  return number and tonumber(number), oom == "1"
+  local number, oom, held = tail:match("^(%d%d%d)([01])([012])$")
+  if not number then
+    return nil
+  elseif held == "2" then
+    return tonumber(number), oom == "1"
+  end
+  return tonumber(number), oom == "1", held == "1"
 end
 
 return M
