@@ -29,6 +29,7 @@ set_value() { put "$1" "$2 $2 ."; }
 get_value() {
   for try in 1 2 3 4 5 6 7 8; do
     value='' again='' fin=
+    [ -f "$1" ] || return
     { read -r value again fin; } 2>/dev/null <"$1"
     [ "$fin$value" != ".$again" ] || return 0
     [ -n "$fin" ] || break
@@ -92,7 +93,7 @@ make_base() {
 
 # Goes into the folder d. What is no plain file there was put there by the command, and could hold a reader for ever.
 enter() {
-  [ -d "$d/." ] || exit 65
+  [ -d "$d" ] || exit 65
   cd "$d" 2>/dev/null && [ -r . ] || exit 47
   for f in *; do
     [ -f "$f" ] || [ ! -e "$f" ] || exit 49
@@ -101,6 +102,7 @@ enter() {
 
 exited() {
   mark='' fin=
+  [ -f exit ] || return
   { read -r mark code sig late full over until fin; } 2>/dev/null <exit
   [ "$mark$fin" = =. ] || return 1
   state=finished
@@ -122,7 +124,7 @@ elsewhere() {
 # but a command may have written it all the same: numbers are checked before they are counted with.
 look() {
   state=running why=- fin=
-  { read -r o_pid o_born o_boot o_ns o_lock o_start o_end o_cookie fin; } 2>/dev/null <owner
+  [ ! -f owner ] || { read -r o_pid o_born o_boot o_ns o_lock o_start o_end o_cookie fin; } 2>/dev/null <owner
   case $fin$o_pid$o_start$o_end in
     .*[!0-9]*) fin= o_pid=0 o_start=0 o_end=0 ;;
   esac
@@ -295,7 +297,7 @@ supervise() {
     done &&
     printf '' >out && printf '' >err && printf '' >lock &&
     printf '%s\n%s\n%s\n' "$print" "$now" "$label" >spec
-  } || undo
+  } 2>/dev/null || undo
   exec 9>>lock
   lock=- ns=-
   if command -v flock >/dev/null 2>&1 && flock -n 9 2>/dev/null; then
@@ -317,7 +319,7 @@ supervise() {
     exec 8</dev/null
   fi
   set_value beat "$h"
-  put owner "$o_pid $o_born $boot $ns $lock $h $o_end $cookie ." || undo
+  put owner "$o_pid $o_born $boot $ns $lock $h $o_end $cookie ." 2>/dev/null || undo
   ln -s -n ".job.$cookie" "$link" 2>/dev/null
   [ "$link/." -ef "$d/." ] || undo
   exec 2<>note
@@ -379,9 +381,14 @@ undo() {
 -- ---- answers ----
 
 local ANSWERS = [==[
+# Nothing is opened: what was a file a moment ago may be a pipe now.
 sizes() {
-  set -- $(wc -c out err 2>/dev/null)
-  out_size=${1:-0} err_size=${3:-0}
+  list=$(LC_ALL=C ls -lnL err out 2>/dev/null)
+  set -- ${list%%"$newline"*}
+  err_size=$5
+  set -- ${list#*"$newline"}
+  out_size=$5
+  case $err_size$out_size in *[!0-9]*|'') err_size=0 out_size=0 ;; esac
 }
 
 froms() {
@@ -555,7 +562,7 @@ begin() {
 case $mode in
   supervise) supervise "$@" ;;
   start)
-    need mkdir rm ln cat wc head tail dd grep sleep
+    need mkdir rm ln ls cat wc head tail dd grep sleep
     begin "$@"
     ;;
   read) # key wait out_offset err_offset out_most err_most
@@ -598,7 +605,7 @@ case $mode in
     ;;
   remove) # key
     place "$1" || exit 60
-    if [ -d "$d/." ]; then
+    if [ -d "$d" ]; then
       enter
       look
       [ $state != running ] || exit 62
@@ -624,7 +631,7 @@ local function compact(text)
   return (text:gsub("^\n", ""))
 end
 
-M.text = compact('all=$1 mode=$2\nshift 2\nunset CDPATH\n' .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS .. MODES)
+M.text = compact("all=$1 mode=$2 newline='\n'\nshift 2\nunset CDPATH\n" .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS .. MODES)
 
 --- The command line of a mode.
 ---@param mode "start"|"read"|"status"|"list"|"kill"|"remove"
