@@ -631,7 +631,8 @@ local function compact(text)
   return (text:gsub("^\n", ""))
 end
 
-M.text = compact("all=$1 mode=$2 newline='\n'\nshift 2\nunset CDPATH\n" .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS .. MODES)
+M.text = compact("all=$1 mode=$2 newline='\n'\nshift 2\nunset CDPATH\n" .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS
+  .. MODES)
 
 --- The command line of a mode.
 ---@param mode "start"|"read"|"status"|"list"|"kill"|"remove"
