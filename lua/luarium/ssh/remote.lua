@@ -274,13 +274,13 @@ local function code_of(command, marker, marks_stderr)
     if command.root then
       add("%sexport %s;", own, usual(command))
     end
+    if marks_stderr then
+      add("%secho %s >&2;", own, marker)
+    end
     if command.merge then
       add("exec 2>&1;") -- `builtin exec` would not last
     end
     add("%secho %s $$ ok%s;", own, marker, shell == "ask" and ' "$7"' or "")
-    if marks_stderr then
-      add("%secho %s >&2;", own, marker)
-    end
     return table.concat(code, " ")
   end
 end

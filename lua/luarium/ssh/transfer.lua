@@ -46,6 +46,10 @@ fi
 chmod "$4" "$temp" && mv -f "$temp" "$path"
 ]]
 
+local DROP = files.RESOLVE .. [[
+resolve "$1" && rm -f "$folder/.luarium-$2"
+]]
+
 local function check(what, result, err)
   if not result then
     return nil, err
@@ -115,8 +119,9 @@ local function upload_parts(self, box, from, to, stat, options)
   end
   local what = ("upload %s to %s"):format(shell.show(from), shell.show(to))
   local token = native.crypto.ulid()
-  local ended, begun = false, nil
+  local ended = false
   return shell.guarded(function()
+    local begun
     begun, err = check(what, shell.exec(self, box, BEGIN, { clean, token }))
     if not begun then
       return nil, err
@@ -131,8 +136,8 @@ local function upload_parts(self, box, from, to, stat, options)
     ended = true
     return { files = 1, bytes = stat.size, skipped = {} }
   end, function()
-    if begun and not ended then
-      shell.exec(self, box, 'rm -f "$1"', { begun.stdout })
+    if not ended then
+      shell.exec(self, box, DROP, { clean, token })
     end
   end)
 end
