@@ -10,8 +10,10 @@ package.path = root .. "/?.lua;" .. package.path
 
 local harness = require "bench.harness"
 
-local FILES = { "start", "exec", "sandboxes", "clones", "timeout", "transfer", "http", "tasks", "host", "display",
-  "ssh", "docker" }
+local FILES = {
+  "start", "exec", "jobs", "sandboxes", "clones", "timeout", "transfer", "http", "tasks", "host", "display", "ssh",
+  "docker",
+}
 
 local USAGE = "usage: lua5.4 bench/run.lua [--quick] [--json] [--reps N] [--build DIR] [--list] [NAME...]"
 

@@ -48,10 +48,11 @@ end
 -- ---- asking ----
 
 local function complaint(box, key, result, cwd)
-  local what = key and ("job '%s'"):format(key) or "jobs"
+  local what = key and ("'%s'"):format(key) or "list"
   local code = result.exit_code
   if code == script.codes.missing then
-    return errors.new("not_found", ("there is no %s in %s (box:jobs() lists those there are)"):format(what, box.id))
+    return errors.new("not_found", ("there is no job %s in %s (box:jobs() lists those there are)"):format(what,
+      box.id))
   elseif code == script.codes.other then
     return errors.new("conflict", ("%s was started with another command, working directory or input: choose another "
       .. "key, or remove it first"):format(what))

@@ -42,6 +42,17 @@ local function add_boxes(out, suffix)
   end)
 end
 
+--- Asks the sandbox, which may be far away: not for long.
+local function add_jobs(out, given)
+  local luarium = require "luarium"
+  luarium.timeout(2, function()
+    local box = require("luarium.cli.boxes").open(luarium, given)
+    for _, status in ipairs(box:jobs()) do
+      out:add(status.key, status.state .. ", " .. status.command)
+    end
+  end)
+end
+
 local function add_providers(out)
   local config = require "luarium.config"
   for name, adapter in pairs(config.configured()) do
@@ -62,6 +73,7 @@ end
 
 local arguments = {
   box = function(out) add_boxes(out, "") end,
+  job = function(out, given) add_jobs(out, given[1]) end,
   from = function(out) add_boxes(out, ":") out:files() end,
   to = function(out) add_boxes(out, ":") out:files() end,
   script = function(out) out:files() end,
@@ -94,12 +106,14 @@ local function add_options(out, command)
   end
 end
 
-local function add_value(out, row)
+local function add_value(out, row, given)
   for _, choice in ipairs(row.choices or {}) do
     out:add(choice)
   end
   if row[1] == "--provider" then
     add_providers(out)
+  elseif row.value == "JOB" and given[1] then
+    add_jobs(out, given[1])
   elseif values[row.value] then
     values[row.value](out)
   end
@@ -162,12 +176,12 @@ local function fill(out, words)
   local command, name, given, ended = parse(words)
   local last = words[#words]
   if last and not ended and options.takes_value(last, command) then
-    return add_value(out, options.row(last, command))
+    return add_value(out, options.row(last, command), given)
   end
   local option, value = out.current:match("^(%-%-[^=]+)=(.*)$")
   if option and not ended and options.takes_value(option, command) then
     local inner = setmetatable({ current = value, seen = {} }, Candidates)
-    add_value(inner, options.row(option, command))
+    add_value(inner, options.row(option, command), given)
     for _, line in ipairs(inner) do
       out[#out + 1] = option .. "=" .. line
     end

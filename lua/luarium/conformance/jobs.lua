@@ -288,7 +288,7 @@ check("much output arrives whole, and wait keeps front and back", { heavy = true
   expect.equal(kept.stdout, ("x"):rep(99996) .. "end\n", "front and back")
 end)
 
-check("a background process that holds the output does not delay the result", function(c)
+check("its background processes with open streams delay no end", function(c)
   local beat = c:beat()
   c:defer(beat.stop, beat)
   local began = monotonic()

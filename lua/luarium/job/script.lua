@@ -432,6 +432,8 @@ slice() {
   [ "$3" -gt 0 ] || return
   if [ "$2" = 0 ]; then
     head -c "$3" "$1"
+  elif [ $(($2 % 65536)) = 0 ]; then
+    dd if="$1" bs=65536 skip=$(($2 / 65536)) count=$(($3 / 65536 + 1)) 2>/dev/null | head -c "$3"
   else
     dd if="$1" bs=65536 skip=$(($2 / 65536)) count=$(($3 / 65536 + 2)) 2>/dev/null |
       tail -c "+$(($2 % 65536 + 1))" | head -c "$3"
@@ -625,14 +627,16 @@ case $mode in
 esac
 ]==]
 
---- The text without comments and indentation: it travels with every call.
+--- Without comments and indentation: it travels with every call.
 local function compact(text)
   text = ("\n" .. text):gsub("\n[ ]*#[^\n]*", ""):gsub("\n[ ]+", "\n")
   return (text:gsub("^\n", ""))
 end
 
-M.text = compact("all=$1 mode=$2 newline='\n'\nshift 2\nunset CDPATH\n" .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS
-  .. MODES)
+local HEAD = "all=$1 mode=$2 newline='\n'\nshift 2\nunset CDPATH\n"
+
+--- The script itself.
+M.text = compact(HEAD .. FACTS .. SIGNALS .. SUPERVISE .. ANSWERS .. MODES)
 
 --- The command line of a mode.
 ---@param mode "start"|"read"|"status"|"list"|"kill"|"remove"
