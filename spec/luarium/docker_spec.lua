@@ -287,7 +287,7 @@ describe("docker: life", function()
       return not facts and err.kind == "sandbox_gone"
     end)
     boxes.poll("the end of its container", 10, function()
-      return #engine:containers() == 0
+      return box.status == "destroyed" and #engine:containers() == 0
     end)
   end))
 

@@ -84,7 +84,7 @@ place() {
 
 make_base() {
   for b in "$home_jobs" "$temporary_jobs"; do
-    [ -d "$b" ] || mkdir -p "${b%/*}" 2>/dev/null && mkdir -m 700 "$b" 2>/dev/null
+    [ -d "$b" ] || { mkdir -p "${b%/*}" && mkdir -m 700 "$b"; } 2>/dev/null
     usable "$b" && [ -w "$b" ] && return 0
   done
   echo "neither HOME nor TMPDIR can hold a folder for jobs: permission denied" >&2
