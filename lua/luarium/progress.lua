@@ -15,6 +15,12 @@ M.interval = 0.2
 
 ---@alias luarium.OnProgress fun(done: number, total: number?, what: string?, unit: string?)
 
+--- What an adapter tells, as a number that can be shown: whole, and not below 0.
+local function amount(value)
+  value = type(value) == "number" and value or 0
+  return value >= 0 and value < 2 ^ 53 and math.floor(value) or nil
+end
+
 --- Tells how far the operation is that the caller is in. Call what it returns as often as you like: few of the calls
 --- become events; the end (done = total) and a change of `what` always do.
 ---@param fields {sandbox?: string, name?: string, what: string, unit?: string}
@@ -25,7 +31,9 @@ function M.reporter(fields)
   end
   local span, last, last_what, ended = event.current_span(), nil, nil, nil
   return function(done, total, what, unit)
-    total, what = total and total > 0 and total or nil, what or fields.what
+    done, total = amount(done) or 0, amount(total)
+    total, what = total and total > 0 and total or nil, type(what) == "string" and what or fields.what
+    unit = type(unit) == "string" and unit or fields.unit or "bytes"
     local now, complete = native.loop.monotonic(), total and done >= total
     if what ~= last_what then
       ended = nil
@@ -34,7 +42,7 @@ function M.reporter(fields)
     end
     last, last_what, ended = now, what, complete
     event.emit("progress", { span = span, sandbox = fields.sandbox, name = fields.name, what = what, done = done,
-      total = total, unit = unit or fields.unit or "bytes" })
+      total = total, unit = unit })
   end
 end
 

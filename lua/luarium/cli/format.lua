@@ -131,7 +131,7 @@ function M.size(bytes)
   while bytes >= 1024 and at < #units do
     bytes, at = bytes / 1024, at + 1
   end
-  return at == 1 and ("%d B"):format(bytes) or ("%.1f %s"):format(bytes, units[at])
+  return at == 1 and ("%d B"):format(math.floor(bytes)) or ("%.1f %s"):format(bytes, units[at])
 end
 
 --- "a=1,b=2", sorted.

@@ -112,6 +112,17 @@ local function start_told(box, operation, command, given)
   return ok and result or error(result, 0)
 end
 
+local SEARCHED = 65536 -- bytes at the end of the output in which its last line is looked for
+
+local function last_line(text)
+  local stop = #text
+  while text:byte(stop) == 10 do
+    stop = stop - 1
+  end
+  text = text:sub(1, stop)
+  return text:match("^.*\n(.*)$") or text
+end
+
 local function check_result(command, result)
   if result.timed_out then
     errors.raise("timeout", ("exec: `%s` was stopped after %.1f s"):format(describe(command), result.duration or 0),
@@ -119,9 +130,9 @@ local function check_result(command, result)
   elseif result.exit_code ~= 0 then
     local how = result.signal and "was killed by " .. result.signal or "exited with " .. tostring(result.exit_code)
     local text = result.stderr ~= "" and result.stderr or result.stdout or ""
-    local last = text:match("([^\n]*)\n*$") or ""
+    local last = last_line(secret.redact(text:sub(-SEARCHED))) -- a secret may have several lines
     errors.raise("io", ("exec: `%s` %s%s"):format(describe(command), how,
-      last ~= "" and ": " .. secret.redact(last):sub(1, 300) or ""), { name = "EXIT", data = result })
+      last ~= "" and ": " .. last:sub(1, 300) or ""), { name = "EXIT", data = result })
   end
   return result
 end

@@ -3,6 +3,8 @@ local describe = require "luarium.cli.display.describe"
 
 local M = {}
 
+local SEARCHED = 2000 -- bytes at the end of the output in which its last line is looked for
+
 local Boxes = {}
 Boxes.__index = Boxes
 
@@ -72,10 +74,13 @@ end
 function Boxes:on_output(record)
   local box = self.by_id[record.sandbox]
   if box then
-    local tail = box.tail and (box.tail .. record.text) or record.text
-    local last = tail:sub(-2000):match("([^\r\n]*%S[^\r\n]*)[\r\n%s]*$")
+    local tail = (box.tail and (box.tail .. record.text) or record.text):sub(-SEARCHED)
+    local last
+    for line in tail:gmatch("[^\r\n]+") do
+      last = line:find("%S") and line or last
+    end
     box.last, box.changed = last or box.last, self.now()
-    box.tail = not tail:match("[\r\n]$") and last or nil -- an unfinished line goes on with the next chunk
+    box.tail = not tail:find("[\r\n]$") and last or nil -- an unfinished line goes on with the next chunk
   end
 end
 
