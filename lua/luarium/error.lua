@@ -50,7 +50,7 @@ function M.new(kind, message, fields)
   for key, value in pairs(fields or {}) do
     err[key] = value
   end
-  err.kind, err.message = kind, message
+  err.kind, err.message = kind, type(message) == "string" and message or tostring(message)
   return setmetatable(err, mt)
 end
 

@@ -70,6 +70,19 @@ local function file_for(id)
   return files[id]
 end
 
+--- The file under the name is put aside when it has grown: another writer may have done so, and ours was the old one.
+local function put_aside(id)
+  local path = M.path(id)
+  local file = io.open(path, "rb")
+  local size = file and file:seek("end") or 0
+  if file then
+    file:close()
+  end
+  if size > M.MAX_BYTES then
+    os.rename(path, path .. ".1")
+  end
+end
+
 local function append(id, record, output)
   local line = json.encode(record)
   local file = line and file_for(id)
@@ -83,7 +96,7 @@ local function append(id, record, output)
   file:flush()
   if (file:seek("end") or 0) > M.MAX_BYTES then
     close(id)
-    os.rename(M.path(id), M.path(id) .. ".1")
+    put_aside(id)
   end
 end
 

@@ -341,7 +341,7 @@ end
 --- What a value looks like, for errors that are neither text nor error objects.
 local function inspect(value, depth)
   if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then
-    return type(value) == "string" and ("%q"):format(value) or tostring(value)
+    return type(value) == "string" and ("%q"):format(require("luarium.secret").redact(value)) or tostring(value)
   elseif (depth or 0) >= 2 then
     return "{...}"
   end

@@ -33,10 +33,14 @@ end
 local function add_boxes(out, suffix)
   each_record(function(record)
     local about = record.provider .. ", " .. tostring(record.status)
-    if record.name then
-      out:add(record.name .. suffix, record.id .. ", " .. about)
+    local name = record.name
+    if name and not name:find("^[%w_][%w_.@%%+-]*$") then
+      name = nil -- shells would take it for more than a word
     end
-    if not record.name or #out.current > 0 then
+    if name then
+      out:add(name .. suffix, record.id .. ", " .. about)
+    end
+    if not name or #out.current > 0 then
       out:add(record.id .. suffix, (record.name and record.name .. ", " or "") .. about)
     end
   end)

@@ -131,18 +131,33 @@ function Context:clear()
   end
 end
 
+local EPIPE = 32
+
+--- A result that cannot be written is no success.
+local function put(self, ...)
+  local ok, message, code = io.stdout:write(...)
+  if ok then
+    ok, message, code = io.stdout:flush()
+  end
+  if not ok then
+    self.writes_through = true
+    require("luarium.error").raise("io", ("standard output cannot be written: %s"):format(message),
+      { name = code == EPIPE and "EPIPE" or nil })
+  end
+end
+
 --- Writes a result to standard output.
 ---@param text string
 function Context:write(text)
   self:clear()
-  io.stdout:write(text)
+  put(self, text)
 end
 
 --- Writes a line to standard output.
 ---@param format string
 function Context:print(format, ...)
   self:clear()
-  io.stdout:write(select("#", ...) > 0 and format:format(...) or format, "\n")
+  put(self, select("#", ...) > 0 and format:format(...) or format, "\n")
 end
 
 --- Writes a value as one line of JSON to standard output.
@@ -151,7 +166,7 @@ function Context:print_json(value)
   if not text then
     error(err, 0)
   end
-  io.stdout:write(text, "\n")
+  put(self, text, "\n")
 end
 
 --- Tells the user something beside the result.

@@ -9,6 +9,7 @@ local MAX_DEPTH, MAX_FIELDS, MAX_TEXT, WIDTH = 4, 100, 4000, 100
 local escapes = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\""] = "\\\"", ["\\"] = "\\\\" }
 
 local function text(value)
+  value = require("luarium.secret").redact(value) -- escaped, a secret would not be known
   local cut = #value > MAX_TEXT and (" ... (%d bytes)"):format(#value) or ""
   value = value:sub(1, MAX_TEXT):gsub("[%c\"\\\127]", function(char)
     return escapes[char] or ("\\x%02x"):format(char:byte())

@@ -118,9 +118,9 @@ function Session:take(line)
   elseif chunk then
     local results = call(self, chunk)
     if results[1] then
-      return show(self, results)
+      results = compat.pack(xpcall(show, errors.handler, self, results)) -- a value may not be able to tell itself
     end
-    return self:fail(results[2])
+    return not results[1] and self:fail(results[2]) or nil
   end
 end
 

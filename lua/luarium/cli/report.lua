@@ -90,7 +90,7 @@ function M.failure(value, context)
     io.stderr:write(clean(rest), "\n")
   end
   if hint then
-    io.stderr:write("hint: ", hint, "\n")
+    io.stderr:write("hint: ", clean(tostring(hint)), "\n")
   end
   return code
 end

@@ -5,7 +5,7 @@ local errors = require "luarium.error"
 local format = require "luarium.cli.format"
 local options = require "luarium.cli.options"
 
---- Asks on the terminal. Nothing else waits while it does.
+--- Asks on the terminal.
 local function confirmed(count)
   local native = require "luarium.native"
   if not (native.tty.isatty(0) and native.tty.isatty(2)) then
@@ -14,8 +14,16 @@ local function confirmed(count)
   end
   io.stderr:write(("destroy %d sandbox%s? [y/N] "):format(count, count == 1 and "" or "es"))
   io.stderr:flush()
-  local answer = io.read("l") or ""
-  return answer:lower():match("^y") ~= nil
+  local input, err = native.input.open(0)
+  if not input then
+    error(err, 0)
+  end
+  local ok, answer = pcall(require("luarium.task").await, input:read())
+  input:close()
+  if not ok then
+    error(answer, 0)
+  end
+  return (answer or ""):lower():match("^y") ~= nil
 end
 
 local function chosen(luarium, args)
