@@ -120,7 +120,9 @@ function Session:take(line)
     if results[1] then
       results = compat.pack(xpcall(show, errors.handler, self, results)) -- a value may not be able to tell itself
     end
-    return not results[1] and self:fail(results[2]) or nil
+    if not results[1] then
+      return self:fail(results[2])
+    end
   end
 end
 
