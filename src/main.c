@@ -74,6 +74,17 @@ static int run(lua_State *L) {
   return 1;
 }
 
+/* What a parent has ignored or blocked: the ends of our children and requests to end are for us. */
+static void restore_signals(void) {
+  sigset_t ours;
+  signal(SIGCHLD, SIG_DFL);
+  sigemptyset(&ours);
+  sigaddset(&ours, SIGINT);
+  sigaddset(&ours, SIGTERM);
+  sigaddset(&ours, SIGHUP);
+  sigprocmask(SIG_UNBLOCK, &ours, NULL);
+}
+
 /* A program started with a standard stream closed must not take a file of ours for it. */
 static void open_standard_streams(void) {
   for (int fd = 0; fd <= 2; fd++)
@@ -83,6 +94,7 @@ static void open_standard_streams(void) {
 
 int main(int argc, char **argv) {
   open_standard_streams();
+  restore_signals();
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, not the end of the program */
   lua_State *L = luaL_newstate();
   if (!L) {

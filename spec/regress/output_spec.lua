@@ -102,3 +102,17 @@ describe("output", function()
     end)
   end))
 end)
+
+describe("a program started by others", function()
+  it("outlives the terminal under nohup, and minds no signals that were ignored or blocked", within(function(place)
+    place:ok({ "create", "-n", "demo" })
+    local script = [[
+      trap '' CHLD HUP
+      "$0" exec demo 'exit 3'; echo "code $?"
+      "$0" exec demo "until [ -e $PWD/go ]; do sleep 0.02; done; echo went on" >out & pid=$!
+      until "$0" logs demo | grep -q 'exec: until'; do sleep 0.02; done
+      kill -HUP $pid; : >go; wait $pid; echo "code $?"; cat out]]
+    local result = place:run({}, { argv = { "bash", "-c", script, place.program } })
+    assert.equal("code 3\ncode 0\nwent on\n", result.stdout, result.stderr)
+  end))
+end)

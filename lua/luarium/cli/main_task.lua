@@ -60,8 +60,21 @@ local function ask(main, name, times, open, context, reason)
   task.cancel(main, reason)
 end
 
+--- The signals that end the program: a hangup only when whoever started it, such as nohup, does not ignore it.
+local function watched()
+  local file = io.open("/proc/self/status")
+  local ignored = file and file:read("*a"):match("SigIgn:%s*%x*(%x)\n")
+  if file then
+    file:close()
+  end
+  if ignored and tonumber(ignored, 16) % 2 == 1 then -- SIGHUP is the first
+    return "INT", "TERM"
+  end
+  return "INT", "TERM", "HUP"
+end
+
 local function watch(main, open, context)
-  local op, err = native.signal.wait("INT", "TERM", "HUP")
+  local op, err = native.signal.wait(watched())
   if not op then
     error(err, 0)
   end
