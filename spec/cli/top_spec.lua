@@ -31,7 +31,7 @@ describe("luarium top", function()
       terminal:see_no("box02")
       terminal:keys("G")
       terminal:see("box12")
-      terminal:keys("q")
+      terminal:call("send-keys", "-t", "spec", "-l", "jjq") -- typed at once
       screen = terminal:see("before\nready>")
       assert.falsy(screen:find("box12", 1, true), screen)
       terminal:enter("stty -a | grep -c -w -e -icanon -e -echo")

@@ -76,14 +76,19 @@ local moves = {
 
 --- Takes what was typed; false ends the display.
 function Top:keys(bytes)
-  if bytes:find("^[q\3\4]") then
-    return false
+  local at = 1
+  while at <= #bytes do -- several keys may come at once
+    local key = bytes:match("^\27[%[O][%d;]*[%a~]", at) or bytes:sub(at, at)
+    if key:find("^[q\3\4]") then
+      return false
+    end
+    local move = moves[key]
+    if move == "down" or move == "up" then
+      move = move == "down" and self.page or -self.page
+    end
+    self.first = math.max(0, self.first + (move or 0))
+    at = at + #key
   end
-  local move = moves[bytes]
-  if move == "down" or move == "up" then
-    move = move == "down" and self.page or -self.page
-  end
-  self.first = math.max(0, self.first + (move or 0))
   return true
 end
 
