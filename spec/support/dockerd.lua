@@ -10,6 +10,22 @@ local sh, quote = scratch.sh, scratch.quote
 
 local M = {}
 
+local tried, failure = false, nil
+
+--- Starts one, once in a process, to see whether it can be.
+local function try()
+  if not tried then
+    tried = true
+    local ok, engine = pcall(M.start)
+    if ok then
+      engine:stop()
+    else
+      failure = tostring(engine):gsub("%s+", " "):sub(1, 300)
+    end
+  end
+  return failure
+end
+
 --- Why none can be started here, or nil.
 function M.missing()
   if not scratch.is_root() then
@@ -23,6 +39,7 @@ function M.missing()
   if not scratch.can_mount() then
     return "containers need the right to mount"
   end
+  return try()
 end
 
 -- Starts dockerd, says so, and ends it with everything that belongs to it when its input ends. A line "kill" kills it,
