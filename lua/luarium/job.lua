@@ -2,7 +2,6 @@
 --- exec; luarium.job.script is what runs inside. docs/jobs.md is the user's guide.
 local check = require "luarium.check"
 local command = require "luarium.sandbox.command"
-local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local event = require "luarium.event"
 local native = require "luarium.native"
@@ -156,8 +155,8 @@ end
 
 --- What must be the same when a job is started again. The environment is not: tokens change.
 local function fingerprint(argv, cwd, hash)
-  local parts = {}
-  for _, word in ipairs({ cwd, hash, compat.unpack(argv) }) do
+  local parts = { #cwd .. ":" .. cwd, #hash .. ":" .. hash }
+  for _, word in ipairs(argv) do
     parts[#parts + 1] = #word .. ":" .. word
   end
   return native.crypto.sha256(table.concat(parts))
