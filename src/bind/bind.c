@@ -240,6 +240,27 @@ int lum_bind_started(lua_State *L, struct lum_op_box *box, struct lum_op *op) {
   return lum_bind_fail(L, &err);
 }
 
+int lum_bind_op(lua_State *L, struct lum_op_box *box, struct lum_op *op,
+                const struct lum_err *err) {
+  box->op = op;
+  return op ? 1 : lum_bind_fail(L, err);
+}
+
+void lum_bind_push_chunk(lua_State *L, int which, const char *bytes, size_t len) {
+  if (!bytes)
+    luaL_error(L, "process.read: the bytes were taken already");
+  lua_pushlstring(L, bytes, len);
+  lua_pushstring(L, which == 1 ? "stdout" : "stderr");
+}
+
+void lum_bind_check_size(lua_State *L, int arg, unsigned short *cols, unsigned short *rows) {
+  lua_Number c = luaL_checknumber(L, arg), r = luaL_checknumber(L, arg + 1);
+  luaL_argcheck(L, c >= 1 && c <= 65535, arg, "expected 1 to 65535 columns");
+  luaL_argcheck(L, r >= 1 && r <= 65535, arg + 1, "expected 1 to 65535 rows");
+  *cols = (unsigned short)c;
+  *rows = (unsigned short)r;
+}
+
 /* ---- option fields ---- */
 
 static bool opt_get(lua_State *L, int idx, const char *key) {

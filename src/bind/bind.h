@@ -43,6 +43,16 @@ struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push);
  * +1|+2, e] */
 int lum_bind_started(lua_State *L, struct lum_op_box *box, struct lum_op *op);
 
+/* The same for op with its own reason: NULL comes with err filled. [-0, +1|+2, e] */
+int lum_bind_op(lua_State *L, struct lum_op_box *box, struct lum_op *op, const struct lum_err *err);
+
+/* Pushes what a read of two streams brought: bytes and "stdout" (which 1) or "stderr". [-0, +2, e]
+ */
+void lum_bind_push_chunk(lua_State *L, int which, const char *bytes, size_t len);
+
+/* Columns and rows of a terminal at arg and after it. [-0, +0, e] */
+void lum_bind_check_size(lua_State *L, int arg, unsigned short *cols, unsigned short *rows);
+
 /* The operation of the box at arg; raises when it is no started operation. [-0, +0, e] */
 struct lum_op *lum_bind_check_op(lua_State *L, int arg);
 

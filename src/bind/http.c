@@ -10,19 +10,13 @@
 
 /* ---- module functions ---- */
 
-/* Ends a function that has put op, or NULL with err, where the box is on top. */
-static int started(lua_State *L, struct lum_op_box *box, struct lum_op *op,
-                   const struct lum_err *err) {
-  return op ? lum_bind_started(L, box, op) : lum_bind_fail(L, err);
-}
-
 static int http_request(lua_State *L) {
   struct lum_http_opts opts;
   lum_http_read_opts(L, &opts, LUM_HTTP_REQUEST);
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, lum_http_push_response);
   struct lum_err err;
-  return started(L, box, lum_http_request(eng, &opts, &err), &err);
+  return lum_bind_op(L, box, lum_http_request(eng, &opts, &err), &err);
 }
 
 struct stream_box {
@@ -78,7 +72,7 @@ static int stream_response(lua_State *L) {
   struct lum_http *http = check_stream(L, 1);
   struct lum_op_box *box = lum_bind_box(L, lum_http_push_stream_head);
   struct lum_err err;
-  return started(L, box, lum_http_response(http, &err), &err);
+  return lum_bind_op(L, box, lum_http_response(http, &err), &err);
 }
 
 static int stream_read(lua_State *L) {
@@ -86,7 +80,7 @@ static int stream_read(lua_State *L) {
   size_t max = check_max(L, 2);
   struct lum_op_box *box = lum_bind_box(L, push_read);
   struct lum_err err;
-  return started(L, box, lum_http_read(http, max, &err), &err);
+  return lum_bind_op(L, box, lum_http_read(http, max, &err), &err);
 }
 
 static int stream_write(lua_State *L) {
@@ -95,7 +89,7 @@ static int stream_write(lua_State *L) {
   const char *data = luaL_checklstring(L, 2, &len);
   struct lum_op_box *box = lum_bind_box(L, NULL);
   struct lum_err err;
-  return started(L, box, lum_http_write(http, data, len, &err), &err);
+  return lum_bind_op(L, box, lum_http_write(http, data, len, &err), &err);
 }
 
 static int stream_finish_write(lua_State *L) {
@@ -148,7 +142,7 @@ static int http_connect(lua_State *L) {
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, push_raw);
   struct lum_err err;
-  return started(L, box, lum_raw_connect(eng, &opts, &err), &err);
+  return lum_bind_op(L, box, lum_raw_connect(eng, &opts, &err), &err);
 }
 
 static struct lum_raw *check_raw(lua_State *L, int arg) {
@@ -175,7 +169,7 @@ static int raw_read(lua_State *L) {
   size_t max = check_max(L, 2);
   struct lum_op_box *box = lum_bind_box(L, push_raw_read);
   struct lum_err err;
-  return started(L, box, lum_raw_read(raw, max, &err), &err);
+  return lum_bind_op(L, box, lum_raw_read(raw, max, &err), &err);
 }
 
 static int raw_write(lua_State *L) {
@@ -184,7 +178,7 @@ static int raw_write(lua_State *L) {
   const char *data = luaL_checklstring(L, 2, &len);
   struct lum_op_box *box = lum_bind_box(L, NULL);
   struct lum_err err;
-  return started(L, box, lum_raw_write(raw, data, len, &err), &err);
+  return lum_bind_op(L, box, lum_raw_write(raw, data, len, &err), &err);
 }
 
 static int raw_finish_write(lua_State *L) {

@@ -26,8 +26,7 @@ static int input_read(lua_State *L) {
   luaL_argcheck(L, max >= 1 && max <= 16777216, 2, "expected 1 to 16777216 bytes");
   struct lum_op_box *box = lum_bind_box(L, push_bytes);
   struct lum_err err;
-  box->op = lum_input_read_start(self->input, (size_t)max, &err);
-  return box->op ? 1 : lum_bind_fail(L, &err);
+  return lum_bind_op(L, box, lum_input_read_start(self->input, (size_t)max, &err), &err);
 }
 
 static int input_close(lua_State *L) {

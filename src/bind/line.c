@@ -30,11 +30,6 @@ static int push_news(lua_State *L, struct lum_op *op) {
   return 3;
 }
 
-static int started(lua_State *L, struct lum_op_box *box, struct lum_op *op, struct lum_err *err) {
-  box->op = op;
-  return op ? 1 : lum_bind_fail(L, err);
-}
-
 /* line:read(prompt) -> op */
 static int line_read(lua_State *L) {
   struct lum_line *line = check_line(L);
@@ -42,7 +37,7 @@ static int line_read(lua_State *L) {
   lum_bind_engine(L); /* raises when the state is being closed */
   struct lum_op_box *box = lum_bind_box(L, push_news);
   struct lum_err err;
-  return started(L, box, lum_line_read_start(line, prompt, &err), &err);
+  return lum_bind_op(L, box, lum_line_read_start(line, prompt, &err), &err);
 }
 
 /* line:answer(insert, list) -> op */
@@ -52,7 +47,7 @@ static int line_answer(lua_State *L) {
   lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, push_news);
   struct lum_err err;
-  return started(L, box, lum_line_answer_start(line, insert, list, &err), &err);
+  return lum_bind_op(L, box, lum_line_answer_start(line, insert, list, &err), &err);
 }
 
 static int line_remember(lua_State *L) {

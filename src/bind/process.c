@@ -222,8 +222,7 @@ static int process_run(lua_State *L) {
   struct lum_engine *eng = lum_bind_engine(L);
   struct lum_op_box *box = lum_bind_box(L, push_run);
   struct lum_err err;
-  box->op = lum_exec_start(eng, &opts, &err);
-  return box->op ? 1 : lum_bind_fail(L, &err);
+  return lum_bind_op(L, box, lum_exec_start(eng, &opts, &err), &err);
 }
 
 /* ---- live processes ---- */
@@ -238,13 +237,6 @@ static struct lum_process *check_process(lua_State *L, int arg) {
   return proc;
 }
 
-/* Ends a method that starts an operation, with its box on top. */
-static int started(lua_State *L, struct lum_op_box *box, struct lum_op *op,
-                   const struct lum_err *err) {
-  box->op = op;
-  return op ? 1 : lum_bind_fail(L, err);
-}
-
 static int push_read(lua_State *L, struct lum_op *op) {
   const char *bytes;
   size_t len;
@@ -253,11 +245,8 @@ static int push_read(lua_State *L, struct lum_op *op) {
     lua_pushnil(L);
     return 1;
   }
-  if (!bytes)
-    return luaL_error(L, "process.read: the bytes were taken already");
-  lua_pushlstring(L, bytes, len);
+  lum_bind_push_chunk(L, which, bytes, len);
   lum_process_read_release(op); /* the collector does not see how much it holds */
-  lua_pushstring(L, which == 1 ? "stdout" : "stderr");
   return 2;
 }
 
@@ -267,7 +256,7 @@ static int proc_read(lua_State *L) {
   luaL_argcheck(L, max >= 1, 2, "expected a number of bytes from 1");
   struct lum_op_box *box = lum_bind_box(L, push_read);
   struct lum_err err;
-  return started(
+  return lum_bind_op(
       L, box, lum_process_read(proc, max < READ_DEFAULT ? (size_t)max : READ_DEFAULT, &err), &err);
 }
 
@@ -277,7 +266,7 @@ static int proc_write(lua_State *L) {
   const char *bytes = luaL_checklstring(L, 2, &len);
   struct lum_op_box *box = lum_bind_box(L, NULL);
   struct lum_err err;
-  return started(L, box, lum_process_write(proc, bytes, len, &err), &err);
+  return lum_bind_op(L, box, lum_process_write(proc, bytes, len, &err), &err);
 }
 
 static int push_wait(lua_State *L, struct lum_op *op) {
@@ -291,7 +280,7 @@ static int proc_wait(lua_State *L) {
   struct lum_process *proc = check_process(L, 1);
   struct lum_op_box *box = lum_bind_box(L, push_wait);
   struct lum_err err;
-  return started(L, box, lum_process_wait(proc, &err), &err);
+  return lum_bind_op(L, box, lum_process_wait(proc, &err), &err);
 }
 
 static int proc_close_stdin(lua_State *L) {
@@ -315,12 +304,10 @@ static int proc_kill(lua_State *L) {
 
 static int proc_resize(lua_State *L) {
   struct lum_process *proc = check_process(L, 1);
-  lua_Number cols = luaL_checknumber(L, 2), rows = luaL_checknumber(L, 3);
-  luaL_argcheck(L, cols >= 1 && cols <= 65535, 2, "expected 1 to 65535 columns");
-  luaL_argcheck(L, rows >= 1 && rows <= 65535, 3, "expected 1 to 65535 rows");
+  unsigned short cols, rows;
+  lum_bind_check_size(L, 2, &cols, &rows);
   struct lum_err err;
-  return push_outcome(L, lum_process_resize(proc, (unsigned short)cols, (unsigned short)rows, &err),
-                      &err);
+  return push_outcome(L, lum_process_resize(proc, cols, rows, &err), &err);
 }
 
 static int proc_pid(lua_State *L) {

@@ -23,12 +23,6 @@ struct lum_ssh *lum_bind_check_ssh(lua_State *L, int arg) {
   return box->ssh;
 }
 
-int lum_bind_op(lua_State *L, struct lum_op_box *box, struct lum_op *op,
-                const struct lum_err *err) {
-  box->op = op;
-  return op ? 1 : lum_bind_fail(L, err);
-}
-
 /* ---- making one ---- */
 
 static int ssh_session(lua_State *L) {

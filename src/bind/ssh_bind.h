@@ -7,9 +7,6 @@
 
 struct lum_ssh *lum_bind_check_ssh(lua_State *L, int arg);
 
-/* Ends a method that starts an operation, with its box on top. */
-int lum_bind_op(lua_State *L, struct lum_op_box *box, struct lum_op *op, const struct lum_err *err);
-
 /* session:exec{command =, ...} -> channel | nil, err */
 int lum_ssh_bind_exec(lua_State *L);
 void lum_ssh_bind_channels(lua_State *L);

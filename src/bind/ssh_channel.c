@@ -96,11 +96,8 @@ static int push_read(lua_State *L, struct lum_op *op) {
     lua_pushnil(L);
     return 1;
   }
-  if (!bytes)
-    return luaL_error(L, "process.read: the bytes were taken already");
-  lua_pushlstring(L, bytes, len);
+  lum_bind_push_chunk(L, which, bytes, len);
   lum_ssh_channel_read_release(op); /* the collector does not see how much it holds */
-  lua_pushstring(L, which == 1 ? "stdout" : "stderr");
   return 2;
 }
 
@@ -157,11 +154,10 @@ static int channel_wait(lua_State *L) {
 
 static int channel_resize(lua_State *L) {
   struct lum_ssh_channel *channel = check_channel(L, 1);
-  lua_Number cols = luaL_checknumber(L, 2), rows = luaL_checknumber(L, 3);
-  luaL_argcheck(L, cols >= 1 && cols <= 65535, 2, "expected 1 to 65535 columns");
-  luaL_argcheck(L, rows >= 1 && rows <= 65535, 3, "expected 1 to 65535 rows");
+  unsigned short cols, rows;
+  lum_bind_check_size(L, 2, &cols, &rows);
   struct lum_err err;
-  if (!lum_ssh_channel_resize(channel, (int)cols, (int)rows, &err))
+  if (!lum_ssh_channel_resize(channel, cols, rows, &err))
     return lum_bind_fail(L, &err);
   lua_pushboolean(L, 1);
   return 1;

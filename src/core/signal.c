@@ -60,6 +60,11 @@ static void put_in_front(int signum) {
   sigaction(signum, &action, NULL);
 }
 
+bool lum_signal_ignored(int signum) {
+  struct sigaction action;
+  return sigaction(signum, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 /* ---- operations ---- */
 
 static void on_close(uv_handle_t *handle) {

@@ -20,6 +20,9 @@ int lum_signals_number(const struct lum_op *op);
  * caller gets its reference, the second call gets NULL. */
 struct lum_op *lum_signals_next(struct lum_op *op);
 
+/* Whether the process ignores the signal, as one that nohup started does SIGHUP. */
+bool lum_signal_ignored(int signum);
+
 /* The number of a name such as "INT", 0 when it cannot be waited for; and back. */
 int lum_signals_by_name(const char *name);
 const char *lum_signals_name(int signum);

@@ -2,6 +2,7 @@
 --- sandboxes are destroyed; the second leaves at once and says what is left behind.
 local errors = require "luarium.error"
 local native = require "luarium.native"
+local signals = require "luarium.cli.signals"
 local task = require "luarium.task"
 
 local M = {}
@@ -34,6 +35,15 @@ function M.describe_open(open, what)
     table.concat(ids, " "), #ids == 1 and "it" or "them")
 end
 
+--- Tells at the end of a command which of the sandboxes that it made are there still.
+---@param context luarium.cli.Context
+function M.note_open(context)
+  local left = context.open and M.describe_open(context.open, "still there") or ""
+  if left ~= "" then
+    context:note("%s", (left:gsub("\n$", "")))
+  end
+end
+
 local function leave(name, open, context)
   if context.close_display then
     context.close_display()
@@ -62,28 +72,15 @@ end
 
 --- The signals that end the program: a hangup only when whoever started it, such as nohup, does not ignore it.
 local function watched()
-  local file = io.open("/proc/self/status")
-  local ignored = file and file:read("*a"):match("SigIgn:%s*%x*(%x)\n")
-  if file then
-    file:close()
-  end
-  if ignored and tonumber(ignored, 16) % 2 == 1 then -- SIGHUP is the first
+  if native.signal.ignored("HUP") then
     return "INT", "TERM"
   end
   return "INT", "TERM", "HUP"
 end
 
 local function watch(main, open, context)
-  local op, err = native.signal.wait(watched())
-  if not op then
-    error(err, 0)
-  end
   local times = 0
-  while op do
-    local name, next_op = task.await(op)
-    if not name then
-      return
-    end
+  signals.each(function(name)
     local reason = errors.new("cancelled", "interrupted by SIG" .. name, { name = "SIG" .. name })
     if name == "INT" and context.interrupt and context.interrupt(reason) then
       times = 0 -- what was running was asked to end, not the program
@@ -91,8 +88,7 @@ local function watch(main, open, context)
       times = times + 1
       ask(main, name, times, open, context, reason)
     end
-    op = next_op
-  end
+  end, watched())
 end
 
 --- Seconds a script may compute without waiting, unless --busy-limit or busy_limit say otherwise.

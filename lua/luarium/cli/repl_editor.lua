@@ -4,6 +4,7 @@ local compat = require "luarium.compat"
 local format = require "luarium.cli.format"
 local history = require "luarium.cli.repl_history"
 local native = require "luarium.native"
+local signals = require "luarium.cli.signals"
 local task = require "luarium.task"
 
 local await = task.await
@@ -180,18 +181,9 @@ local function take_lines(self, session, text)
 end
 
 local function follow_terminal(line)
-  local op, err = native.signal.wait("WINCH", "CONT")
-  if not op then
-    error(err, 0)
-  end
-  while op do
-    local name, next_op = await(op)
-    if not name then
-      return
-    end
+  signals.each(function()
     line:redraw()
-    op = next_op
-  end
+  end, "WINCH", "CONT")
 end
 
 local function run(self, session)

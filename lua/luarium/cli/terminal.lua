@@ -1,6 +1,7 @@
 --- A terminal of a sandbox on ours: raw mode, keys in, output out, size changes, a key to leave.
 local native = require "luarium.native"
 local options = require "luarium.cli.options"
+local signals = require "luarium.cli.signals"
 local task = require "luarium.task"
 
 local tty = native.tty
@@ -43,21 +44,12 @@ local function pass_keys(process, input, key, detached)
 end
 
 local function follow_size(process)
-  local op, err = native.signal.wait("WINCH")
-  if not op then
-    error(err, 0)
-  end
-  while op do
-    local name, next_op = await(op)
-    if not name then
-      return
-    end
+  signals.each(function()
     local cols, rows = tty.size(1)
     if cols then
       process:resize(cols, rows)
     end
-    op = next_op
-  end
+  end, "WINCH")
 end
 
 --- A write to a process that has just ended is no failure: its end is what counts.

@@ -39,7 +39,7 @@ return {
       end
       local list = box:jobs()
       if context.json then
-        return context:print_json(jobs.facts(list))
+        return context:print_json(require("luarium.json").array(list))
       elseif #list == 0 then
         return context:note("no jobs; `luarium exec --detach %s -- COMMAND` starts one", args.box)
       end

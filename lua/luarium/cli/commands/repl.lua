@@ -24,10 +24,7 @@ return {
     if interactive then
       io.stdout:write("\n")
     end
-    local left = require("luarium.cli.main_task").describe_open(context.open, "still there")
-    if left ~= "" then
-      context:note("%s", (left:gsub("\n$", "")))
-    end
+    require("luarium.cli.main_task").note_open(context)
     return code
   end,
 }

@@ -119,10 +119,7 @@ local function run(args, context)
   if close_events then
     close_events()
   end
-  local left = context.open and require("luarium.cli.main_task").describe_open(context.open, "still there") or ""
-  if left ~= "" then
-    context:note("%s", (left:gsub("\n$", "")))
-  end
+  require("luarium.cli.main_task").note_open(context)
   if not ok then
     if require("luarium.error").is(err, "cancelled") and err.name == "EXIT" then
       return err.data.code

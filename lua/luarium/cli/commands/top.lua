@@ -107,12 +107,9 @@ local function watch(scope, input, happened)
     end
   end)
   scope:spawn(function()
-    local op = native.signal.wait("WINCH")
-    while op do
-      local name, next_op = await(op)
-      op = name and next_op
+    require("luarium.cli.signals").each(function()
       happened:put("")
-    end
+    end, "WINCH")
   end)
 end
 

@@ -12,4 +12,9 @@ local M = {}
 ---@return luarium.Error? err
 function M.wait(name, ...) end
 
+--- Whether the process ignores the signal, as one that nohup started does HUP.
+---@param name "INT"|"TERM"|"HUP"|"WINCH"|"CONT"|"USR1"
+---@return boolean
+function M.ignored(name) end
+
 return M
