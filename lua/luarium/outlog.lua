@@ -70,15 +70,26 @@ local function file_for(id)
   return files[id]
 end
 
+--- The first line of a file, and the file, which the caller closes; nil when there is none.
+local function first_line(path)
+  local file = io.open(path, "rb")
+  return file and file:read("*L"), file
+end
+
+local function size_of(path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local size = file:seek("end")
+  file:close()
+  return size
+end
+
 --- The file under the name is put aside when it has grown: another writer may have done so, and ours was the old one.
 local function put_aside(id)
   local path = M.path(id)
-  local file = io.open(path, "rb")
-  local size = file and file:seek("end") or 0
-  if file then
-    file:close()
-  end
-  if size > M.MAX_BYTES then
+  if (size_of(path) or 0) > M.MAX_BYTES then
     os.rename(path, path .. ".1")
   end
 end
@@ -159,10 +170,10 @@ end
 --- The name that a sandbox was created with: in the first record, while that is kept.
 local function name_of(id)
   for _, path in ipairs({ M.path(id) .. ".1", M.path(id) }) do
-    local file = io.open(path, "rb")
-    local record = file and json.decode_plain(file:read("*L") or "")
+    local line, file = first_line(path)
     if file then
       file:close()
+      local record = json.decode_plain(line or "")
       return type(record) == "table" and type(record.name) == "string" and record.name or nil
     end
   end
@@ -207,12 +218,6 @@ function M.reader(id)
     self.current = true
   end
   return self
-end
-
-local function first_line(path)
-  local file = io.open(path, "rb")
-  local line = file and file:read("*L")
-  return line, file
 end
 
 --- Opens the file that is to be read now, when it is there.
@@ -268,13 +273,8 @@ end
 
 --- The file was renamed since: what comes goes into another one, which is shorter.
 local function was_replaced(self)
-  local again = io.open(self.path, "rb")
-  if not again then
-    return false
-  end
-  local size = again:seek("end")
-  again:close()
-  return size < self.file:seek("cur")
+  local size = size_of(self.path)
+  return size ~= nil and size < self.file:seek("cur")
 end
 
 --- The next record that is there, or nil.

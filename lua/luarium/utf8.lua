@@ -28,4 +28,19 @@ function M.length(text, i)
   end
 end
 
+--- Whether a whole text is valid.
+---@param text string
+---@return boolean
+function M.is_valid(text)
+  local i = text:find("[\128-\255]")
+  while i do
+    local length = M.length(text, i)
+    if not length then
+      return false
+    end
+    i = text:find("[\128-\255]", i + length)
+  end
+  return true
+end
+
 return M

@@ -47,13 +47,6 @@ function M.state(status)
   return status.signal or ("exit %d"):format(status.exit_code)
 end
 
---- What machines are told of jobs.
----@param list luarium.JobStatus[]
----@return table list for JSON
-function M.facts(list)
-  return require("luarium.json").array(list)
-end
-
 --- A table for people.
 ---@param list luarium.JobStatus[]
 ---@return string

@@ -58,6 +58,22 @@ function M.inspect(engine, id)
   return facts
 end
 
+--- The engine of a sandbox and what it says of the container; neither or both.
+---@async
+---@param self luarium.ProviderInstance
+---@param box luarium.BoxRecord
+---@return table? engine
+---@return table? facts
+---@return luarium.Error? err
+function M.look(self, box)
+  local engine, err = M.engine(self)
+  if not engine then
+    return nil, nil, err
+  end
+  local facts, fault = M.inspect(engine, box.external_id)
+  return facts and engine, facts, fault
+end
+
 -- ---- making ----
 
 --- The container of this sandbox that an earlier request has made, or is still making.
@@ -575,11 +591,7 @@ M.resume = act("unpause", nil, "is not paused")
 
 --- The name tells other processes that it was stopped, and has not ended.
 local function rename(self, box, behind)
-  local engine, err = M.engine(self)
-  local facts
-  if engine then
-    facts, err = M.inspect(engine, box.external_id)
-  end
+  local engine, facts, err = M.look(self, box)
   if not facts then
     return nil, err
   end
@@ -634,11 +646,7 @@ end
 ---@return {url: string}? result
 ---@return luarium.Error? err
 function M.url(self, box, port)
-  local engine, err = M.engine(self)
-  local facts
-  if engine then
-    facts, err = M.inspect(engine, box.external_id)
-  end
+  local engine, facts, err = M.look(self, box)
   if not facts then
     return nil, err
   end

@@ -224,11 +224,7 @@ end
 ---@return {external_id: string, status: string, data: table}? made
 ---@return luarium.Error? err
 function M.fork(self, box, options)
-  local engine, err = container.engine(self)
-  local facts
-  if engine then
-    facts, err = container.inspect(engine, box.external_id)
-  end
+  local engine, facts, err = container.look(self, box)
   if not facts then
     return nil, err
   end

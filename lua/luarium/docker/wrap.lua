@@ -96,22 +96,6 @@ done
 exit "$lum_code"
 ]]
 
---- Whether JSON can carry a text as it is.
-local function is_utf8(text)
-  if not text:find("[\128-\255]") then
-    return true
-  end
-  local i = text:find("[\128-\255]")
-  while i and i <= #text do
-    local length = utf8.length(text, i)
-    if not length then
-      return false
-    end
-    i = text:find("[\128-\255]", i + length)
-  end
-  return true
-end
-
 --- A text as printf's %b reads it.
 local function code(text)
   return (text:gsub("[\\\128-\255]", function(c)
@@ -142,7 +126,7 @@ end
 local function environment(env)
   local list, coded = {}, 0
   for name, value in pairs(env) do
-    if is_utf8(name) and is_utf8(value) then
+    if utf8.is_valid(name) and utf8.is_valid(value) then
       list[#list + 1] = name .. "=" .. value
     elseif not name:find("^[%a_][%w_]*$") then
       return nil, errors.new("invalid", ("exec: the variable %q has a value that is no text and a name that no shell "
@@ -183,9 +167,9 @@ function M.wrap(argv, cwd, env, merge)
   if not list then
     return nil, coded
   end
-  local plain = coded == 0 and is_utf8(cwd)
+  local plain = coded == 0 and utf8.is_valid(cwd)
   for _, argument in ipairs(argv) do
-    plain = plain and is_utf8(argument)
+    plain = plain and utf8.is_valid(argument)
   end
   local mark = M.mark()
   local result = { "/bin/sh", "-c", SCRIPT, "sh", mark, plain and cwd or code(cwd), merge and "1" or "",
