@@ -232,8 +232,9 @@ describe("native.line", function()
   end))
 
   it("follows the size of the terminal", on_terminal([[
+      local resized = native.signal.wait("WINCH") -- before the prompt, which the other side waits for
       local op = line:read("> ")
-      await(native.signal.wait("WINCH"))
+      await(resized)
       line:redraw()
       show(await(op))]], function(pty)
     pty:see("> $")
