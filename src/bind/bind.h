@@ -93,6 +93,7 @@ int lum_open_process(lua_State *L);
 int lum_open_http(lua_State *L);
 int lum_open_signal(lua_State *L);
 int lum_open_input(lua_State *L);
+int lum_open_output(lua_State *L);
 int lum_open_fs(lua_State *L);
 int lum_open_crypto(lua_State *L);
 int lum_open_tty(lua_State *L);

@@ -9,7 +9,7 @@ static const struct {
     {"loop", lum_open_loop},     {"process", lum_open_process}, {"http", lum_open_http},
     {"signal", lum_open_signal}, {"input", lum_open_input},     {"fs", lum_open_fs},
     {"crypto", lum_open_crypto}, {"tty", lum_open_tty},         {"archive", lum_open_archive},
-    {"line", lum_open_line},     {"ssh", lum_open_ssh},
+    {"line", lum_open_line},     {"ssh", lum_open_ssh},         {"output", lum_open_output},
 };
 
 /* native.libraries() -> list of {name, version} */

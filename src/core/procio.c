@@ -110,8 +110,7 @@ ssize_t lum_stream_read(struct lum_stream *stream, void *buf, size_t size) {
   return n;
 }
 
-/* write() with SIGPIPE held back in this thread: its disposition belongs to the host. */
-static ssize_t quiet_write(int fd, const void *buf, size_t size) {
+ssize_t lum_quiet_write(int fd, const void *buf, size_t size) {
   sigset_t pipe_set, old, pending;
   sigemptyset(&pipe_set);
   sigaddset(&pipe_set, SIGPIPE);
@@ -135,7 +134,7 @@ static ssize_t quiet_write(int fd, const void *buf, size_t size) {
 ssize_t lum_stream_write(struct lum_stream *stream, const void *buf, size_t size) {
   if (size > PIPE_DEFAULT && !stream->enlarged && !stream->is_pty)
     enlarge(stream);
-  ssize_t n = quiet_write(stream->fd, buf, size);
+  ssize_t n = lum_quiet_write(stream->fd, buf, size);
   if (n >= 0)
     return n;
   return errno == EAGAIN ? 0 : -errno;

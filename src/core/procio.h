@@ -54,4 +54,7 @@ ssize_t lum_stream_read(struct lum_stream *stream, void *buf, size_t size);
  */
 ssize_t lum_stream_write(struct lum_stream *stream, const void *buf, size_t size);
 
+/* write() with SIGPIPE held back in this thread: its disposition belongs to the host. */
+ssize_t lum_quiet_write(int fd, const void *buf, size_t size);
+
 #endif
