@@ -13,6 +13,9 @@ M.commands = {
 --- Exit codes. `exec` passes the code of the command itself.
 M.codes = { ok = 0, failed = 1, usage = 2, timeout = 124, luarium = 125, interrupted = 130 }
 
+--- Seconds that a slow reader of our output is given when a signal has ended the program.
+M.patience = 0.5
+
 local groups = { provider = true }
 
 ---@class luarium.cli.Command
@@ -171,7 +174,10 @@ function M.main(argv)
   if M.context then
     M.context:finish()
   end
-  code = M.context and M.context.signal_code or code
+  local signal_code = M.context and M.context.signal_code
+  local writer = package.loaded["luarium.cli.writer"]
+  written = (not writer or writer.finish(signal_code and M.patience)) and written
+  code = signal_code or code
   if not written and (code or 0) == 0 then
     code = M.codes.failed -- the reader went away, or the disk is full
   end

@@ -8,6 +8,7 @@ local M = {}
 ---@field color boolean whether standard error may be coloured
 ---@field provider string?
 ---@field display luarium.cli.Display?
+---@field edits_lines boolean? the repl has its line editor on the terminal
 ---@field open table<string, string>? ids of the sandboxes that this process made and has not destroyed
 local Context = {}
 Context.__index = Context
@@ -131,19 +132,12 @@ function Context:clear()
   end
 end
 
-local EPIPE = 32
-
 --- A result that cannot be written is no success.
-local function put(self, ...)
-  local ok, message, code = io.stdout:write(...)
-  if ok then
-    ok, message, code = io.stdout:flush()
-  end
-  if not ok then
-    self.writes_through = true
-    require("luarium.error").raise("io", ("standard output cannot be written: %s"):format(message),
-      { name = code == EPIPE and "EPIPE" or nil })
-  end
+local function put(self, text)
+  local writer = require("luarium.cli.writer").of(1)
+  writer:push(text)
+  self.writes_through = self.writes_through or writer.failure ~= nil
+  writer:settle(0)
 end
 
 --- Writes a result to standard output.
@@ -157,7 +151,7 @@ end
 ---@param format string
 function Context:print(format, ...)
   self:clear()
-  put(self, select("#", ...) > 0 and format:format(...) or format, "\n")
+  put(self, (select("#", ...) > 0 and format:format(...) or format) .. "\n")
 end
 
 --- Writes a value as one line of JSON to standard output.
@@ -166,14 +160,19 @@ function Context:print_json(value)
   if not text then
     error(err, 0)
   end
-  put(self, text, "\n")
+  put(self, text .. "\n")
 end
 
 --- Tells the user something beside the result.
 function Context:note(format, ...)
   if not self.quiet and not self.json then
     self:clear()
-    io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
+    local text = (select("#", ...) > 0 and format:format(...) or format) .. "\n"
+    if self.edits_lines then -- the editor must know
+      io.stderr:write(text)
+    else
+      require("luarium.cli.writer").of(2):tell(text)
+    end
   end
 end
 

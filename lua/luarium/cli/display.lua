@@ -7,10 +7,12 @@ local describe = require "luarium.cli.display.describe"
 local event = require "luarium.event"
 local format = require "luarium.cli.format"
 local native = require "luarium.native"
+local writer = require "luarium.cli.writer"
 
 local M = {}
 
 local TICK = 0.1 -- seconds between two drawings
+local MAX_QUEUED = 1000 -- lines that wait for the next drawing
 local MARGIN = 5 -- columns that stay free: "^C" is echoed at the end of the last line, and must not wrap
 
 --- Seconds after which an operation that still runs is told of, where there are no live lines. The next time is twice
@@ -92,8 +94,12 @@ end
 function Display:line(text)
   if self.live then
     self.queued[#self.queued + 1] = text
+    if #self.queued >= MAX_QUEUED then
+      self.writer:tell("") -- the terminal is stopped: whoever tells more waits
+      self:draw(true)
+    end
   else
-    io.stderr:write(text, "\n")
+    self.writer:tell(text .. "\n")
   end
 end
 
@@ -163,12 +169,14 @@ function Display:clear()
     local above = self.queued
     self.queued = {}
     self.screen:draw(above, {})
+    pcall(self.writer.settle, self.writer, 0) -- what comes now may go another way to the same terminal
   end
 end
 
-function Display:draw()
-  if self.partial and not self.closed then
-    return -- the script is in the middle of a line
+---@param all boolean? also when the terminal has not taken the last drawing yet
+function Display:draw(all)
+  if not self.closed and (self.partial or not all and self.writer.size > 0) then
+    return -- the script is in the middle of a line, or the terminal is stopped
   end
   local columns, rows = self.screen:size()
   self.columns = columns
@@ -262,15 +270,18 @@ function Display:listen()
     on("output", function(_, record)
       self.boxes:on_output(record)
     end)
-    spawn("display", tick, self, TICK, self.draw)
+    spawn("display", tick, self, TICK, function()
+      self:draw()
+    end)
   else
     spawn("display", tick, self, math.min(1, M.still_after / 4), self.tell_what_lasts)
   end
 end
 
 local function print_events(self)
+  local stdout = writer.of(1)
   self.offs[1] = event.on("*", function(record)
-    io.stdout:write(event.to_json(record), "\n")
+    stdout:tell(event.to_json(record) .. "\n")
   end)
 end
 
@@ -281,7 +292,8 @@ end
 function M.open(context, script)
   local self = setmetatable({
     verbose = context.verbose, spans = {}, queued = {}, now = native.loop.monotonic, offs = {},
-    totals = { ok = 0, failed = 0 }, began = native.loop.monotonic(), lasting = script or context.verbose,
+    writer = writer.of(2), totals = { ok = 0, failed = 0 }, began = native.loop.monotonic(),
+    lasting = script or context.verbose,
   }, Display)
   context.close_display = function()
     self:close()
@@ -299,7 +311,9 @@ function M.open(context, script)
   self.color = context:has_color()
   if self.live then
     self.boxes = boxes.new(self.now)
-    self.screen = require("luarium.cli.display.screen").new(2)
+    self.screen = require("luarium.cli.display.screen").new(2, function(bytes)
+      self.writer:push(bytes)
+    end)
     if script and native.tty.isatty(1) then
       replace_output(script.env, around(self, print, true), around(self, io.write))
     end

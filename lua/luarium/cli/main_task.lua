@@ -44,27 +44,31 @@ function M.note_open(context)
   end
 end
 
-local function leave(name, open, context)
+local function leave(name, open, context, when)
+  local writer = require "luarium.cli.writer"
   if context.close_display then
     context.close_display()
   end
   io.stdout:flush()
   if context.json then
     local ids = require("luarium.check").keys(open)
-    io.stderr:write(require("luarium.json").encode({ error = { kind = "cancelled", message = "stopped by SIG" .. name,
-      name = "SIG" .. name, exit_code = codes[name], left_behind = #ids > 0 and ids or nil } }), "\n")
+    writer.of(2):push(require("luarium.json").encode({ error = { kind = "cancelled",
+      message = "stopped by SIG" .. name, name = "SIG" .. name, exit_code = codes[name],
+      left_behind = #ids > 0 and ids or nil } }) .. "\n")
   else
-    io.stderr:write("luarium: stopped by SIG", name, " before the cleanup was done\n",
-      M.describe_open(open, "left behind"))
+    writer.of(2):push(("luarium: stopped by SIG%s before %s\n%s"):format(name, when,
+      M.describe_open(open, "left behind")))
   end
-  io.stderr:flush()
+  writer.abandon()
   os.exit(codes[name], false)
 end
 
 local function ask(main, name, times, open, context, reason)
   context.signal_code = context.signal_code or codes[name]
-  if times > 1 then
-    leave(name, open, context)
+  if main.state == "done" then
+    leave(name, open, context, "all was written")
+  elseif times > 1 then
+    leave(name, open, context, "the cleanup was done")
   end
   context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
   task.cancel(main, reason)

@@ -96,6 +96,7 @@ function M.open(context)
     line:remember(text)
   end
   guard_output(self)
+  context.edits_lines = true
   context.close_display = function()
     self:close()
   end
@@ -107,7 +108,7 @@ function Editor:close()
   for i = #self.undo, 1, -1 do
     self.undo[i]()
   end
-  self.undo, self.closed = {}, true
+  self.undo, self.closed, self.context.edits_lines = {}, true, nil
   self.line:close()
 end
 

@@ -75,22 +75,23 @@ function M.failure(value, context)
   local code = context.signal_code or M.code(err, context)
   local trace = context.verbose and err.trace and err:trace()
   local hint = hint_of(err, context.verbose)
+  local stderr = require("luarium.cli.writer").of(2)
   io.stdout:flush()
   if context.json then
     local json = require "luarium.json"
-    io.stderr:write(json.encode({ error = {
+    stderr:push(json.encode({ error = {
       kind = err.kind, message = clean(tostring(err)), place = err.place, name = err.name, op = err.op,
       provider = err.provider, retryable = err.retryable or false, hint = hint, exit_code = code,
-    } }), "\n")
+    } }) .. "\n")
     return code
   end
-  io.stderr:write("luarium: ", clean(tostring(err)), err.place and " (" .. err.place .. ")" or "", "\n")
+  stderr:push("luarium: " .. clean(tostring(err)) .. (err.place and " (" .. err.place .. ")" or "") .. "\n")
   if trace then
     local rest = trace:gsub("^[^\n]*\n", "") -- the first line was just shown
-    io.stderr:write(clean(rest), "\n")
+    stderr:push(clean(rest) .. "\n")
   end
   if hint then
-    io.stderr:write("hint: ", clean(tostring(hint)), "\n")
+    stderr:push("hint: " .. clean(tostring(hint)) .. "\n")
   end
   return code
 end

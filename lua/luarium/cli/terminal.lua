@@ -3,6 +3,7 @@ local native = require "luarium.native"
 local options = require "luarium.cli.options"
 local signals = require "luarium.cli.signals"
 local task = require "luarium.task"
+local writer = require "luarium.cli.writer"
 
 local tty = native.tty
 local await = task.await
@@ -61,15 +62,13 @@ local function until_ended(fn, ...)
 end
 
 local function show_output(process)
+  local write = writer.to(1)
   while true do
     local chunk = process:read()
     if not chunk then
       return
     end
-    local ok, err = tty.write(1, chunk)
-    if not ok then
-      error(err, 0)
-    end
+    write(chunk)
   end
 end
 
@@ -124,7 +123,7 @@ function M.run(context, box, command, given, key)
   if not ok then
     error(result, 0)
   elseif not result then
-    tty.write(1, "\r\n") -- the cursor is wherever the sandbox left it
+    writer.of(1):push("\r\n") -- the cursor is wherever the sandbox left it
   end
   return result
 end

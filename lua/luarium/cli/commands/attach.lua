@@ -53,7 +53,7 @@ return {
       end
       context.writes_through = true
       local result = follow(context, job,
-        { on_stdout = writer(1), on_stderr = writer(2), stdout_offset = args.offset })
+        { on_stdout = writer.to(1), on_stderr = writer.to(2), stdout_offset = args.offset })
       if not result then
         context:note("luarium: left %s, which goes on; `luarium attach %s %s` comes back", job.key, args.box, job.key)
         return cli.codes.interrupted

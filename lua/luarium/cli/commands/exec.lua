@@ -122,7 +122,7 @@ return {
       if context.json then
         return exit_code(capture(context, box, command, given))
       end
-      given.on_stdout, given.on_stderr = writer(1), writer(2)
+      given.on_stdout, given.on_stderr = writer.to(1), writer.to(2)
       context.writes_through = true
       local result = box:exec(command, given)
       if result.timed_out then

@@ -5,7 +5,9 @@ local format = require "luarium.cli.format"
 local log = require "luarium.log"
 local native = require "luarium.native"
 local task = require "luarium.task"
+local writer = require "luarium.cli.writer"
 
+local COLLECTED = 65536 -- bytes of lines that are written at once
 local LOOK = 0.2 -- seconds between two looks at a log that is followed
 
 --- The id of a sandbox that is there, or whose log is.
@@ -90,6 +92,21 @@ local function print_json(context)
   end, flush = function() end }
 end
 
+--- Collects lines, so that each is no write of its own, and writes them; the second function writes what is left.
+local function collector(stdout)
+  local lines, size = {}, 0
+  local function flush()
+    stdout:write(table.concat(lines))
+    lines, size = {}, 0
+  end
+  return function(text)
+    lines[#lines + 1], size = text, size + #text
+    if size >= COLLECTED then
+      flush()
+    end
+  end, flush
+end
+
 --- Keeps the last lines only, until they are asked for.
 local function tail(count)
   local lines, first = {}, 1
@@ -99,9 +116,9 @@ local function tail(count)
       lines[first] = false
       first = first + 1
     end
-  end, function()
+  end, function(write)
     for i = first, #lines do
-      io.stdout:write(lines[i])
+      write(lines[i])
     end
   end
 end
@@ -114,19 +131,18 @@ local function show_all(reader, printer)
   end
 end
 
-local function follow(reader, printer, id)
+local function follow(reader, printer, flush, id)
   local registry = require "luarium.registry"
   repeat
     local gone = not registry.get(id)
     task.sleep(LOOK) -- also once more when it is gone: its end is written last
     show_all(reader, printer)
-  until gone or not io.stdout:flush() -- or whoever read our output went away
+    flush()
+  until gone
 end
 
 local function show(args, context, reader, id)
-  local function write(text)
-    io.stdout:write(text)
-  end
+  local write, flush = collector(writer.of(1))
   local printer = context.json and print_json(context)
     or setmetatable({ write = write, neutral = native.tty.isatty(1), partial = {} }, Printer)
   if args.tail and not context.json then
@@ -136,15 +152,16 @@ local function show(args, context, reader, id)
     if not args.follow then
       printer:flush()
     end
-    drain()
+    drain(write)
     printer.write = write
   end
   show_all(reader, printer)
   if args.follow then
-    io.stdout:flush()
-    follow(reader, printer, id)
+    flush()
+    follow(reader, printer, flush, id)
   end
   printer:flush()
+  flush()
 end
 
 --- The logs that are kept, those that were written last at the end.

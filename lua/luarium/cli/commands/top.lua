@@ -50,6 +50,9 @@ local Top = {}
 Top.__index = Top
 
 function Top:draw()
+  if self.writer.size > 0 then
+    return -- the terminal is stopped
+  end
   local columns, height = tty.size(1)
   columns, height = columns or 80, height or 24
   local rows, over = rows_of(self.luarium, self.filter)
@@ -66,7 +69,7 @@ function Top:draw()
     parts[#parts + 1] = "\r\n" .. format.cut(lines[i], columns) .. "\27[K"
   end
   parts[#parts + 1] = "\27[J"
-  tty.write(1, table.concat(parts))
+  self.writer:push(table.concat(parts))
 end
 
 local moves = {
@@ -123,11 +126,11 @@ function Top:run(context)
     error(err, 0)
   end
   local function restore()
-    tty.write(1, LEAVE)
+    self.writer:push(LEAVE)
     saved:restore()
   end
   context.close_display = restore
-  tty.write(1, ENTER)
+  self.writer:push(ENTER)
   local ok, failure = pcall(task.scope, function(scope)
     local happened = task.queue(16, "a key")
     watch(scope, input, happened)
@@ -162,7 +165,8 @@ return {
       elseif args.once or not (tty.isatty(0) and tty.isatty(1)) then
         return context:write(format.table((rows_of(luarium, filter))))
       end
-      setmetatable({ luarium = luarium, filter = filter, first = 0, page = 1 }, Top):run(context)
+      setmetatable({ luarium = luarium, filter = filter, first = 0, page = 1,
+        writer = require("luarium.cli.writer").of(1) }, Top):run(context)
     end)
   end,
 }

@@ -8,8 +8,9 @@ local Screen = {}
 Screen.__index = Screen
 
 ---@param fd integer a terminal
-function M.new(fd)
-  return setmetatable({ fd = fd, drawn = {} }, Screen)
+---@param put fun(bytes: string) writes to it
+function M.new(fd, put)
+  return setmetatable({ fd = fd, put = put, drawn = {} }, Screen)
 end
 
 ---@return integer columns
@@ -34,12 +35,6 @@ end
 
 local function go_up(rows)
   return "\r" .. (rows > 0 and ("\27[%dA"):format(rows) or "")
-end
-
-local function write(self, bytes)
-  if bytes ~= "" then
-    native.tty.write(self.fd, bytes)
-  end
 end
 
 local function erase(self, columns, rows)
@@ -70,14 +65,14 @@ end
 function Screen:draw(above, lines)
   local columns, rows = self:size()
   if #above == 0 and #lines == #self.drawn and columns == self.columns then
-    write(self, update(self, lines))
+    self.put(update(self, lines))
   else
     local parts = { erase(self, columns, rows) }
     for _, text in ipairs(above) do
       parts[#parts + 1] = text .. "\n"
     end
     parts[#parts + 1] = table.concat(lines, "\n")
-    write(self, table.concat(parts))
+    self.put(table.concat(parts))
   end
   self.drawn, self.columns = lines, columns
 end
