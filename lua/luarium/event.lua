@@ -203,7 +203,7 @@ end
 ---@param record luarium.EventRecord
 ---@return string
 function M.to_json(record)
-  local text = json.encode(plain(record))
+  local text = json.encode_bytes(plain(record))
   return text or json.encode({ event = record.event, time = record.time, unencodable = true })
 end
 

@@ -2,6 +2,7 @@
 --- 14 digits, the most lua-cjson can: larger whole numbers travel as strings.
 local cjson = require("cjson").new()
 local errors = require "luarium.error"
+local utf8 = require "luarium.utf8"
 
 cjson.decode_max_depth(200)
 cjson.encode_max_depth(200)
@@ -32,6 +33,74 @@ function M.encode(value)
     return (text:gsub('"\\u0001empty list\\u0001"', "[]"))
   end
   return nil, errors.new("invalid", "json: " .. tostring(text))
+end
+
+local REST = "_base64" -- ends the name of a field that has the exact bytes of another
+
+--- Whether every text in a value is UTF-8. `path` has the tables around it: a cycle is left for the encoder to refuse.
+local function is_text(value, path)
+  if type(value) == "string" then
+    return utf8.is_valid(value)
+  elseif type(value) ~= "table" or path[value] then
+    return true
+  end
+  path[value] = true
+  for key, item in pairs(value) do
+    if not is_text(key, path) or not is_text(item, path) then
+      return false
+    end
+  end
+  path[value] = nil
+  return true
+end
+
+--- What has the exact bytes of an item that is no UTF-8: a text, or a list of texts as long as the item.
+local function rest_of(item)
+  local encode = require("luarium.native").crypto.base64_encode
+  if type(item) == "string" then
+    return encode(item)
+  end
+  local rest = {}
+  for i, text in ipairs(item) do
+    if type(text) ~= "string" then
+      return nil -- a table, whose fields have theirs beside them
+    end
+    rest[i] = encode(text)
+  end
+  return rest[1] and rest
+end
+
+local function escape(byte)
+  return ("\\x%02x"):format(byte)
+end
+
+--- A copy whose texts are UTF-8, of a value that has others.
+local function with_rest(value, path)
+  if type(value) == "string" then
+    return utf8.replace_invalid(value)
+  elseif path[value] or is_text(value, {}) then
+    return value
+  end
+  path[value] = true
+  local copy = {}
+  for key, item in pairs(value) do
+    local name = type(key) == "string" and utf8.replace_invalid(key, escape) or key
+    copy[name] = with_rest(item, path)
+    if copy[name] ~= item and type(name) == "string" then
+      copy[name .. REST] = rest_of(item)
+    end
+  end
+  path[value] = nil
+  return copy
+end
+
+--- Text of a value that may have any bytes. What is not UTF-8 in a field `name` is U+FFFD there, and `name_base64` has
+--- the exact bytes; for a list of texts that is a list.
+---@param value any
+---@return string? text
+---@return luarium.Error? err
+function M.encode_bytes(value)
+  return M.encode(is_text(value, {}) and value or with_rest(value, {}))
 end
 
 --- Value of a text. `null` inside tables is M.null.

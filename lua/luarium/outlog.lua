@@ -7,6 +7,7 @@ local json = require "luarium.json"
 local native = require "luarium.native"
 local registry = require "luarium.registry"
 local task = require "luarium.task"
+local utf8 = require "luarium.utf8"
 
 local await = task.await
 local fs = native.fs
@@ -115,9 +116,14 @@ local function on_output(record)
   if not registry.is_id(record.sandbox) then
     return
   end
-  for at = 1, #record.text, PIECE do
+  local at = 1
+  while at <= #record.text do
     local piece = record.text:sub(at, at + PIECE - 1)
+    if at + PIECE <= #record.text then
+      piece = piece:sub(1, #piece - utf8.unfinished(piece)) -- a character stays in one
+    end
     append(record.sandbox, { time = record.time, stream = record.stream, bytes = #piece }, piece)
+    at = at + #piece
   end
 end
 

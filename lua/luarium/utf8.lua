@@ -28,10 +28,52 @@ function M.length(text, i)
   end
 end
 
+--- How many bytes at the end of a text may be the beginning of a character whose rest is still to come.
+---@param text string
+---@return integer bytes 0 to 3
+function M.unfinished(text)
+  for count = 1, math.min(3, #text) do
+    local byte = text:byte(-count)
+    if byte < 128 or byte > 191 then
+      local length = (byte < 194 or byte > 244) and 1 or byte >= 240 and 4 or byte >= 224 and 3 or 2
+      return length > count and count or 0
+    end
+  end
+  return 0
+end
+
+local function replacement_character()
+  return "\239\191\189"
+end
+
+--- The text with U+FFFD, or what `replace` makes of it, in place of each byte that belongs to no character.
+---@param text string
+---@param replace (fun(byte: integer): string)?
+---@return string
+function M.replace_invalid(text, replace)
+  replace = replace or replacement_character
+  local parts, from = {}, 1
+  local i = text:find("[\128-\255]")
+  while i do
+    local length = M.length(text, i)
+    if not length then
+      parts[#parts + 1] = text:sub(from, i - 1) .. replace(text:byte(i))
+      from = i + 1
+    end
+    i = text:find("[\128-\255]", i + (length or 1))
+  end
+  return table.concat(parts) .. text:sub(from)
+end
+
+local native_length = rawget(_G, "utf8") and rawget(_G, "utf8").len -- Lua 5.4 only
+
 --- Whether a whole text is valid.
 ---@param text string
 ---@return boolean
 function M.is_valid(text)
+  if native_length then
+    return native_length(text) ~= nil
+  end
   local i = text:find("[\128-\255]")
   while i do
     local length = M.length(text, i)

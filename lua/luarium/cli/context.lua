@@ -156,7 +156,7 @@ end
 
 --- Writes a value as one line of JSON to standard output.
 function Context:print_json(value)
-  local text, err = require("luarium.json").encode(value)
+  local text, err = require("luarium.json").encode_bytes(value)
   if not text then
     error(err, 0)
   end

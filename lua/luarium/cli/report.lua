@@ -79,7 +79,7 @@ function M.failure(value, context)
   io.stdout:flush()
   if context.json then
     local json = require "luarium.json"
-    stderr:push(json.encode({ error = {
+    stderr:push(json.encode_bytes({ error = {
       kind = err.kind, message = clean(tostring(err)), place = err.place, name = err.name, op = err.op,
       provider = err.provider, retryable = err.retryable or false, hint = hint, exit_code = code,
     } }) .. "\n")

@@ -6,6 +6,7 @@ local contract = require "luarium.provider.contract"
 local object = require "luarium.sandbox.object"
 local secret = require "luarium.secret"
 local trace = require "luarium.trace"
+local utf8 = require "luarium.utf8"
 
 local Sandbox = object.methods
 
@@ -42,11 +43,15 @@ M.describe = describe
 
 local STREAMED_OUTPUT = 262144 -- kept of a stream that a callback gets whole
 
---- Output events for displays and logs. The second function tells what the redactor still holds: the end of the output
---- may look like the beginning of a secret.
+--- Output events for displays and logs, with whole characters. The second function tells what is still held: the end of
+--- the output may look like the beginning of a secret, or of a character.
 local function tee(box, stream, callback)
   local redact = secret.stream_redactor()
-  local function tell(text)
+  local held = ""
+  local function tell(text, at_end)
+    text = held .. text
+    local count = at_end and 0 or utf8.unfinished(text)
+    text, held = text:sub(1, #text - count), text:sub(#text - count + 1)
     if text ~= "" then
       event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = text })
     end
@@ -57,7 +62,7 @@ local function tee(box, stream, callback)
       callback(chunk)
     end
   end, function()
-    tell(redact())
+    tell(redact(), true)
   end
 end
 M.tee = tee

@@ -84,7 +84,8 @@ return {
   summary = "run a command in a sandbox",
   about = "One word goes through the sandbox's shell, several are a program and its arguments. Output is passed on as "
     .. "it comes,\nstandard input when it is a pipe or a file. The exit code is the command's own; 124 when --timeout "
-    .. "ended it,\n125 when Luarium itself failed. With --detach it goes on without us, as a job.",
+    .. "ended it,\n125 when Luarium itself failed. A timeout and signals are obeyed also while nobody reads the "
+    .. "output; what was\nwritten before waits for its reader. With --detach it goes on without us, as a job.",
   example = "luarium exec demo 'make test 2>&1 | tail -n 5'\nluarium exec demo -- git status --short\n"
     .. "luarium exec --detach --key build demo -- make\n"
     .. "luarium exec -it demo -- python3",

@@ -127,7 +127,8 @@ local function run(args, context)
     error(err, 0)
   end
   local line = context.json and value ~= nil
-    and require("luarium.json").encode({ event = "result", result = require("luarium.secret").redact_value(value) })
+    and require("luarium.json").encode_bytes({ event = "result",
+      result = require("luarium.secret").redact_value(value) })
   if line then -- what has no form in JSON is the script's own affair
     context:print("%s", line)
   end
