@@ -60,7 +60,8 @@ target_link_libraries(luarium_library PRIVATE luarium_flags luarium_core PUBLIC 
 set_target_properties(luarium_library PROPERTIES OUTPUT_NAME luarium VERSION ${PROJECT_VERSION} SOVERSION 0)
 
 # Hosts: those that the documentation shows, and one for the specs.
-foreach(host docs/embedding/frame_loop.c docs/embedding/poll_loop.c spec/support/embedding_host.c)
+foreach(host docs/embedding/frame_loop.c docs/embedding/poll_loop.c spec/support/embedding_host.c
+        spec/support/embedding_script.c)
   get_filename_component(name ${host} NAME_WE)
   add_executable(${name} EXCLUDE_FROM_ALL ${host})
   target_link_libraries(${name} PRIVATE luarium_flags luarium_library m)

@@ -1,25 +1,11 @@
 local async = require "spec.support.async"
-local lfs = require "lfs"
-local state = require "spec.support.state"
+local embedding = require "spec.support.embedding"
 local luarium = require "luarium"
 local native = require "luarium.native"
+local state = require "spec.support.state"
 local task = require "luarium.task"
 
-local process = native.process
-local build = lfs.currentdir() .. "/build"
-
---- Builds the hosts once; returns what runs one of them.
-local function host(folder, name, more)
-  local made = assert(task.await(process.run({ argv = { "cmake", "--build", build, "--target", "embedding_hosts" },
-    env = { "PATH=" .. os.getenv("PATH") }, merge = true })))
-  assert(made.exit_code == 0, made.stdout)
-  local options = { argv = { build .. "/tools/" .. name }, timeout = 60,
-    env = { "PATH=" .. os.getenv("PATH"), "LUARIUM_STATE_DIR=" .. folder .. "/state", "LD_LIBRARY_PATH=" .. build } }
-  for key, value in pairs(more or {}) do
-    options[key] = value
-  end
-  return options
-end
+local host, process = embedding.options, native.process
 
 local function within(fn)
   return async(120, function()

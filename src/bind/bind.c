@@ -26,43 +26,56 @@ static int engine_mt_gc(lua_State *L) {
 
 static const luaL_Reg engine_meta[] = {{"__gc", engine_mt_gc}, {NULL, NULL}};
 
-static struct engine_box *engine_box(lua_State *L) {
+/* The state's box, or NULL as long as there is none. [-0, +0, -] */
+static struct engine_box *find_box(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
   struct engine_box *box = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (box) {
-    if (!box->eng)
-      luaL_error(L, "luarium: this state is being closed");
-    return box;
-  }
+  return box;
+}
+
+/* Pushes an empty box, which the caller puts into the registry. [-0, +1, e] */
+static struct engine_box *new_box(lua_State *L) {
   lum_bind_class(L, ENGINE_CLASS, NULL, engine_meta);
-  box = lua_newuserdata(L, sizeof *box);
+  struct engine_box *box = lua_newuserdata(L, sizeof *box);
   memset(box, 0, sizeof *box);
   luaL_setmetatable(L, ENGINE_CLASS);
+  return box;
+}
+
+static struct engine_box *engine_box(lua_State *L) {
+  struct engine_box *box = find_box(L);
+  if (box) {
+    if (!box->eng)
+      luaL_error(L, "luarium: this state was closed");
+    return box;
+  }
+  box = new_box(L);
   struct lum_err err;
   box->eng = lum_engine_new(&err);
-  if (!box->eng)
-    luaL_error(L, "luarium: %s", err.msg);
+  if (!box->eng) {
+    lum_bind_push_err(L, &err);
+    lua_error(L);
+  }
   lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
   return box;
 }
 
 bool lum_bind_closed(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
-  struct engine_box *box = lua_touserdata(L, -1);
-  lua_pop(L, 1);
+  struct engine_box *box = find_box(L);
   return box && !box->eng;
 }
 
 void lum_bind_close(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
-  struct engine_box *box = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  if (box && box->eng) {
-    struct lum_engine *eng = box->eng;
-    box->eng = NULL;
-    lum_engine_free(eng);
+  struct engine_box *box = find_box(L);
+  if (!box) { /* what asks for an engine later is refused all the same */
+    box = new_box(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
   }
+  struct lum_engine *eng = box->eng;
+  box->eng = NULL;
+  if (eng)
+    lum_engine_free(eng);
 }
 
 struct lum_engine *lum_bind_engine(lua_State *L) {

@@ -32,7 +32,8 @@ struct lum_guard *lum_bind_guard(lua_State *L);
 /* The engine of this state, made on first use. Raises when it is closed. [-0, +0, e] */
 struct lum_engine *lum_bind_engine(lua_State *L);
 
-/* Ends the state's engine with all that is in flight; later calls that need it raise an error. */
+/* Ends the state's engine with all that is in flight; later calls that need it raise an error.
+ * [-0, +0, m] */
 void lum_bind_close(lua_State *L);
 bool lum_bind_closed(lua_State *L);
 

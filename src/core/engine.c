@@ -1,7 +1,12 @@
 #include "engine.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
+
+#define LOOP_DESCRIPTORS 6 /* that uv_loop_init and uv_async_init open at most */
 
 static void on_wake(uv_async_t *async) {
   struct lum_engine *eng = async->data;
@@ -12,10 +17,40 @@ static void on_poll_timer(uv_timer_t *timer) {
   (void)timer; /* its only purpose is to end uv_run */
 }
 
+/* What is opened next would get the number of a closed standard stream: the host's next print would
+ * go into a socket, and libuv aborts when it closes one of its own descriptors below 3. */
+static bool check_standard_streams(struct lum_err *err) {
+  static const char *const names[] = {"input", "output", "error"};
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) == -1)
+      return lum_err_set(err, LUM_INVALID,
+                         "luarium: standard %s (descriptor %d) is closed in this process, and what "
+                         "is opened next would take its place: open /dev/null there first",
+                         names[fd], fd);
+  return true;
+}
+
+/* libuv aborts where a loop cannot get its first descriptors: see whether there are enough. */
+static bool check_descriptors(struct lum_err *err) {
+  int fds[LOOP_DESCRIPTORS], count = 0, errnum = 0;
+  while (count < LOOP_DESCRIPTORS && errnum == 0) {
+    fds[count] = fcntl(0, F_DUPFD_CLOEXEC, 3);
+    if (fds[count] < 0)
+      errnum = errno;
+    else
+      count++;
+  }
+  while (count > 0)
+    close(fds[--count]);
+  return errnum == 0 || lum_err_sys(err, errnum, "luarium: cannot make an event loop");
+}
+
 struct lum_engine *lum_engine_new(struct lum_err *err) {
+  if (!check_standard_streams(err) || !check_descriptors(err))
+    return NULL;
   struct lum_engine *eng = calloc(1, sizeof *eng);
   if (!eng) {
-    lum_err_set(err, LUM_QUOTA, "engine: out of memory");
+    lum_err_set(err, LUM_QUOTA, "luarium: out of memory");
     return NULL;
   }
   int rc = uv_loop_init(&eng->loop);
@@ -25,7 +60,7 @@ struct lum_engine *lum_engine_new(struct lum_err *err) {
       uv_loop_close(&eng->loop);
   }
   if (rc != 0) {
-    lum_err_sys(err, -rc, "engine: cannot make an event loop");
+    lum_err_sys(err, -rc, "luarium: cannot make an event loop");
     free(eng);
     return NULL;
   }

@@ -100,11 +100,13 @@ function M.shutdown(seconds)
     scope.cancel_task(task, "the host is closing")
   end
   local finish_at = native.loop.monotonic() + seconds
-  local timer = native.loop.sleep(seconds, true)
-  scheduler.drive_until(function()
-    return scheduler.live() == 0 or timer:done()
-  end)
-  timer:cancel()
+  if scheduler.live() > 0 then -- else there may not even be an engine
+    local timer = native.loop.sleep(seconds, true)
+    scheduler.drive_until(function()
+      return scheduler.live() == 0 or timer:done()
+    end)
+    timer:cancel()
+  end
   for _, fn in ipairs(finishers) do
     fn(math.max(0, finish_at - native.loop.monotonic()))
   end
