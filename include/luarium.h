@@ -13,8 +13,11 @@
  * the host's package.cpath.
  *
  * The rule for waiting: inside a Luarium task (luarium.task.start) a call that waits suspends the
- * task; anywhere else, also in coroutines of the host, it drives the loop until it is done. The
- * functions below need four free slots of the stack. */
+ * task; anywhere else, also in coroutines of the host, it drives the loop until it is done.
+ *
+ * The calls below may be made with any coroutine of the state. They need four free slots of its
+ * stack. In a task, in a function that runs between tasks (on_done) and in a debug hook while the
+ * loop is at work, luarium_step and luarium_close return -1 and do nothing. */
 #ifndef LUARIUM_H
 #define LUARIUM_H
 
@@ -30,9 +33,10 @@ extern "C" {
  * error only when memory is short or `package` is missing. [-0, +0, e] */
 LUARIUM_API void luarium_open(lua_State *L);
 
-/* Lets tasks go on for at most so many seconds (0: one round), without ever waiting. Returns how
- * many tasks are still there, or -1 with an error message on the stack. 0 before the library was
- * required. A task is not interrupted between two of its waits. [-0, +(0|1), -] */
+/* Lets tasks go on for at most so many seconds (0: one round; INFINITY: until all of them wait),
+ * without ever waiting. Returns how many tasks are still there, or -1 with an error message on the
+ * stack: for a negative number or NaN, after luarium_close, when memory is short. 0 before the
+ * library was required. A task is not interrupted between two of its waits. [-0, +(0|1), -] */
 LUARIUM_API int luarium_step(lua_State *L, double seconds);
 
 /* For hosts that sleep in a poll loop: a descriptor that is readable when luarium_step would find
@@ -41,15 +45,16 @@ LUARIUM_API int luarium_step(lua_State *L, double seconds);
 LUARIUM_API int luarium_fd(lua_State *L);
 
 /* Seconds until luarium_step is due although the descriptor is silent; 0: now; negative: only the
- * descriptor can tell. To be asked anew before each sleep. [-0, +0, -] */
+ * descriptor can tell, or the state was closed. To be asked anew before each sleep. [-0, +0, -] */
 LUARIUM_API double luarium_next_wakeup(lua_State *L);
 
 /* Cancels every task and lets their cleanup run (sandboxes of `with` and `<close>` are destroyed),
- * for at most so many seconds; then ends whatever is in flight. Returns how many tasks had not
- * ended in time, or -1 with an error message on the stack. May be called again. Afterwards the
- * state may be closed; calls that need the engine raise an error. lua_close alone ends everything
- * at once, without the cleanup of tasks; records of what is left stay, `luarium ls` shows them.
- * [-0, +(0|1), -] */
+ * for at most so many seconds (INFINITY: as long as it takes); then ends whatever is in flight.
+ * Returns how many tasks had not ended in time, 0 when it was closed already, or -1 with an error
+ * message on the stack: for a negative number or NaN nothing has happened; when memory was short it
+ * may be called again. Afterwards the state may be closed; calls that need the engine raise an
+ * error. lua_close alone ends everything at once, without the cleanup of tasks; records of what is
+ * left stay, `luarium ls` shows them. [-0, +(0|1), -] */
 LUARIUM_API int luarium_close(lua_State *L, double seconds);
 
 #ifdef __cplusplus

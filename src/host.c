@@ -40,6 +40,10 @@ static int protected_step(lua_State *L) {
 }
 
 static int protected_next(lua_State *L) {
+  if (lum_bind_closed(L)) {
+    lua_pushnil(L);
+    return 1;
+  }
   return call_task(L, "next_wakeup");
 }
 

@@ -52,3 +52,83 @@ describe("a host with few descriptors", function()
     end))
   end
 end)
+
+--- What C calls return, from everywhere they may be made by mistake.
+local CALLS = [[
+local nan, inf = 0/0, math.huge
+local function refused(why, count, message)
+  assert(count == -1, tostring(count))
+  assert(tostring(message):find(why, 1, true), tostring(message))
+end
+
+-- Before anybody has required the library.
+assert(host.step(0) == 0 and host.fd() > 2 and host.next_wakeup() == -1)
+
+local luarium = require "luarium"
+local start = luarium.task.start
+for _, seconds in ipairs({ nan, -1, -inf }) do
+  refused("step: expected a budget in seconds", host.step(seconds))
+end
+local sleeper = start(luarium.sleep, 1000)
+assert(host.step(inf) == 1 and host.step(1e308) == 1)          -- a step never waits, whatever its budget
+local worker = start(function()
+  refused("for the host's own loop", host.step(0))
+  refused("no task may call it", host.close(1))
+  return host.fd(), host.next_wakeup()
+end)
+host.step(0)
+local ok, fd, wakeup = worker:result()
+assert(ok and fd == luarium.task.fd() and wakeup > 900, tostring(fd))
+local called = false
+start(function() end):on_done(function()
+  refused("for the host's own loop", host.step(0))
+  refused("between tasks", host.close(1))
+  called = true
+end)
+host.step(0)
+assert(called)
+coroutine.wrap(function()
+  assert(host.step(0) == 1 and host.fd() == fd and host.next_wakeup() > 900)
+end)()
+start(function() end)
+local hooked = false
+debug.sethook(function()
+  if debug.getinfo(2, "n").name == "run_ready" then
+    debug.sethook()
+    refused("while it is at work", host.close(1))
+    hooked = true
+  end
+end, "c")
+host.step(0)
+assert(hooked)
+for _, seconds in ipairs({ nan, -1, -inf, 1e10 }) do
+  refused("expected seconds", host.close(seconds))
+end
+assert(not sleeper:done() and luarium.task.live() == 1)        -- none of these has cancelled anything
+coroutine.wrap(function()
+  assert(host.close(inf) == 0)
+end)()
+assert(sleeper:done() and host.close(1) == 0 and host.close(nan) == 0)
+assert(host.fd() == -1 and host.next_wakeup() == -1)
+refused("was closed in this Lua state", host.step(0))
+for _, call in ipairs({ luarium.create, luarium.sleep, start }) do
+  local done, err = pcall(call, call ~= luarium.create and (call == start and print or 0) or {})
+  assert(not done and err.kind == "conflict" and err.message:find("was closed", 1, true), tostring(err))
+end
+]]
+
+describe("the calls of luarium.h", function()
+  it("have a defined result from everywhere, with every number, and after the close", within(function()
+    local report, result = embedding.script(CALLS)
+    assert.equal("0 left\n", report)
+    assert.equal("", result.stderr)
+  end))
+
+  it("close a state for good that has never worked", within(function()
+    local report = embedding.script([[
+      assert(host.close(1) == 0)
+      local done, err = pcall(require("luarium").sleep, 0)
+      assert(not done and err.kind == "conflict", tostring(err))]])
+    assert.equal("0 left\n", report)
+  end))
+end)

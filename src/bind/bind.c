@@ -43,20 +43,24 @@ static struct engine_box *new_box(lua_State *L) {
   return box;
 }
 
+static void raise_err(lua_State *L, const struct lum_err *err) {
+  lum_bind_push_err(L, err);
+  lua_error(L);
+}
+
 static struct engine_box *engine_box(lua_State *L) {
   struct engine_box *box = find_box(L);
-  if (box) {
-    if (!box->eng)
-      luaL_error(L, "luarium: this state was closed");
-    return box;
-  }
-  box = new_box(L);
   struct lum_err err;
-  box->eng = lum_engine_new(&err);
-  if (!box->eng) {
-    lum_bind_push_err(L, &err);
-    lua_error(L);
+  if (box && !box->eng) {
+    lum_err_set(&err, LUM_CONFLICT, "luarium was closed in this Lua state: use a new state");
+    raise_err(L, &err);
   }
+  if (box)
+    return box;
+  box = new_box(L);
+  box->eng = lum_engine_new(&err);
+  if (!box->eng)
+    raise_err(L, &err);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
   return box;
 }

@@ -40,6 +40,7 @@ end
 ---@return luarium.Task task
 function M.start(fn, ...)
   require("luarium.check").argument(fn, "function", "start", "the function")
+  native.loop.fd() -- raises when the state was closed: nothing would ever run the task
   return scope.spawn_watched(finished, fn, ...)
 end
 
@@ -77,6 +78,7 @@ function Task:cancel(reason)
   scope.cancel_task(self, reason)
 end
 
+local LONGEST = 315360000 -- seconds that a timer of the engine takes
 local finishers = {}
 
 --- Calls fn(seconds) at the end of a shutdown, outside every task, with the time that is left for it.
@@ -88,20 +90,23 @@ end
 --- Ends everything cleanly: cancels every task and drives the loop until their cleanup is done (sandboxes of `with`,
 --- `<close>` and `defer` are destroyed), for at most so many seconds. To be called outside a task, before the state is
 --- closed.
----@param seconds number?  default 10
+---@param seconds number?  default 10; math.huge: as long as it takes
 ---@return integer left tasks that had not ended in time
 function M.shutdown(seconds)
   seconds = seconds or 10
-  require("luarium.check").argument(seconds, "seconds", "shutdown", "the time it may take")
+  if seconds ~= math.huge then
+    require("luarium.check").argument(seconds, "seconds", "shutdown", "the time it may take")
+  end
   if scheduler.current() then
     errors.raise("invalid", "shutdown: it ends every task, so no task may call it: call it in the host itself")
   end
+  scheduler.check_may_drive("shutdown") -- before anything is cancelled
   for _, task in ipairs(scheduler.tasks()) do
     scope.cancel_task(task, "the host is closing")
   end
   local finish_at = native.loop.monotonic() + seconds
   if scheduler.live() > 0 then -- else there may not even be an engine
-    local timer = native.loop.sleep(seconds, true)
+    local timer = native.loop.sleep(math.min(seconds, LONGEST), true)
     scheduler.drive_until(function()
       return scheduler.live() == 0 or timer:done()
     end)

@@ -82,6 +82,14 @@ local function check_coroutine(task)
 end
 
 local turn
+local turning = false
+
+local function check_idle()
+  if turning then -- neither a task nor a callback of ours, or it would have been noticed before
+    errors.raise("invalid", "the loop was asked to go on while it is at work, as by a debug hook or a signal handler: "
+      .. "let that set a variable, and look at it in the host's own loop")
+  end
+end
 
 --- Outside a task a wait drives the loop; not from a function that the loop itself calls.
 local function check_may_drive(what)
@@ -89,7 +97,9 @@ local function check_may_drive(what)
     errors.raise("invalid", ("a call that waits (%s) was made in a function that runs between tasks, such as one given "
       .. "to on_done: start a task for it with luarium.task.start"):format(what))
   end
+  check_idle()
 end
+M.check_may_drive = check_may_drive
 
 --- Calls fn(...) outside every task.
 local function call_between(fn, ...)
@@ -350,8 +360,6 @@ local function one_turn(timeout_ms, done, finish_at)
   return n, state
 end
 
-local turning = false
-
 local function end_turn(ok, n, state)
   turning = false
   if not ok then
@@ -361,10 +369,7 @@ local function end_turn(ok, n, state)
 end
 
 function turn(...)
-  if turning then -- neither a task nor a callback of ours, or it would have been noticed before
-    errors.raise("invalid", "the loop was asked to go on while it is at work, as by a debug hook or a signal handler: "
-      .. "let that set a variable, and look at it in the host's own loop")
-  end
+  check_idle()
   turning = true
   return end_turn(pcall(one_turn, ...))
 end
