@@ -2,12 +2,15 @@
 --- engine's socket is needed. luarium.docker has the parts; here they are held against the contract.
 local auth = require "luarium.docker.auth"
 local container = require "luarium.docker.container"
+local creation = require "luarium.docker.create"
 local errors = require "luarium.error"
 local files = require "luarium.docker.files"
+local finding = require "luarium.docker.find"
+local life = require "luarium.docker.life"
 local native = require "luarium.native"
-local process = require "luarium.docker.process"
 local provider = require "luarium.provider"
 local snapshot = require "luarium.docker.snapshot"
+local spawning = require "luarium.docker.spawn"
 
 --- Environment of a command: our two cookies, by which everything that it starts is found again.
 local function environment(box, options)
@@ -29,7 +32,7 @@ local function spawn(self, box, command, options)
     return container.explain(self, engine, box.external_id)
   end
   local started
-  started, err = process.spawn({
+  started, err = spawning.spawn({
     engine = engine, provider = self.name, container = box.external_id, explain = explain, argv = command.argv,
     cwd = options.cwd or box.cwd, env = env, cookie = cookie, user = options.user, merge = options.merge,
     pty = options.pty, cols = options.cols, rows = options.rows, timeout = options.timeout,
@@ -64,17 +67,17 @@ return provider.define {
     auth.check(self.config.registries)
   end,
 
-  create = container.create,
-  get = container.get,
-  list = container.list,
-  find_by_label = container.find_by_label,
-  destroy = container.destroy,
-  start = container.start,
-  stop = container.stop,
-  pause = container.pause,
-  resume = container.resume,
-  extend = container.extend,
-  url = container.url,
+  create = creation.create,
+  get = finding.get,
+  list = finding.list,
+  find_by_label = finding.find_by_label,
+  destroy = life.destroy,
+  start = life.start,
+  stop = life.stop,
+  pause = life.pause,
+  resume = life.resume,
+  extend = life.extend,
+  url = life.url,
   spawn = spawn,
   pty = true,
   upload = files.upload,

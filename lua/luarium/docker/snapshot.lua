@@ -1,5 +1,6 @@
 --- Saved states, copies and volumes. A snapshot is an image with our label; processes are in neither.
 local container = require "luarium.docker.container"
+local creation = require "luarium.docker.create"
 local errors = require "luarium.error"
 local http = require "luarium.http"
 local json = require "luarium.json"
@@ -196,7 +197,7 @@ local function copy_body(facts, image, id, name)
 end
 
 local function start_copy(engine, box, body, spec)
-  local id, err = container.make(engine, spec, body, { name = spec.id })
+  local id, err = creation.make(engine, spec, body, { name = spec.id })
   if not id then
     return nil, err
   end
