@@ -2,6 +2,7 @@
 --- id in the environment; that is how destroy finds what is left. A machine is a pool of connections and a base folder.
 local errors = require "luarium.error"
 local json = require "luarium.json"
+local log = require "luarium.log"
 local login = require "luarium.ssh.login"
 local native = require "luarium.native"
 local pool = require "luarium.ssh.pool"
@@ -365,6 +366,18 @@ function Machine:forward(options)
   end
   self.sockets[socket] = true
   return socket
+end
+
+--- What the host says when a connection to one of its unix sockets is tried, or nil when one can be made.
+---@async
+---@param options {socket: string}
+---@return string? words
+function Machine:dial_failure(options)
+  local result = remote.script(self.pool, scripts.dial, { options.socket })
+  if result and result.exit_code ~= 0 then
+    local words = log.neutral(result.stderr):gsub("%s+$", ""):sub(-300)
+    return words ~= "" and words or ("exit code %d"):format(result.exit_code)
+  end
 end
 
 return M

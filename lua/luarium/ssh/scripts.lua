@@ -133,8 +133,8 @@ M.dial = [[
 case $1 in
   *docker.sock) ! command -v docker >/dev/null 2>&1 || exec docker -H "unix://$1" system dial-stdio ;;
 esac
-! command -v socat >/dev/null 2>&1 || exec socat - "UNIX-CONNECT:$1"
-! nc -h 2>&1 | grep -q -e "-[A-Za-z]*U" || exec nc -U "$1"
+! command -v socat >/dev/null 2>&1 || exec socat -t 31536000 - "UNIX-CONNECT:$1"
+! nc -h 2>&1 | grep -q -e "-[0-9A-Za-z]*N[A-Za-z]*U" || exec nc -N -U "$1"
 ! command -v python3 >/dev/null 2>&1 || exec python3 -c '
 import os, socket, sys, threading
 s = socket.socket(socket.AF_UNIX)
@@ -154,7 +154,7 @@ while True:
     while b:
         b = b[os.write(1, b):]
 ' "$1"
-echo "nothing here can connect to a unix socket: install socat, nc with -U, or python3" >&2
+echo "nothing here can connect to a unix socket: install socat, nc with -N and -U, or python3" >&2
 exit 1
 ]]
 
