@@ -68,11 +68,16 @@ function M.configure(options, where)
   end
 end
 
---- Forgets everything that was configured. For tests and hosts that start over.
-function M.reset()
+--- Gives up what the providers keep open, such as connections; what needs one opens it again.
+function M.close()
   for _, instance in pairs(instances) do
     instance:close()
   end
+end
+
+--- Forgets everything that was configured. For tests and hosts that start over.
+function M.reset()
+  M.close()
   settings, instances = { providers = {} }, {}
   if package.loaded["luarium.otlp"] then
     require("luarium.otlp").reset()

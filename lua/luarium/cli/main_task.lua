@@ -106,6 +106,18 @@ function M.guard(seconds)
   task.guard(seconds > 0 and seconds or NO_LIMIT)
 end
 
+--- The end of a body: what providers keep open, sockets in the file system too, goes with the program.
+local function close_after(ok, ...)
+  local config = package.loaded["luarium.config"]
+  if config then
+    pcall(config.close)
+  end
+  if not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
 --- Runs the body as a task; returns what it returned, raises what it raised.
 ---@param body fun(): any
 ---@param context luarium.cli.Context
@@ -125,7 +137,7 @@ function M.run(body, context)
     task.spawn_detached("signals", watch, main, open, context)
     task.yield() -- the watch is on before anything is done
     collectgarbage("restart")
-    return body(main)
+    return close_after(xpcall(body, errors.handler, main))
   end)
 end
 
