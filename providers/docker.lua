@@ -11,6 +11,7 @@ local native = require "luarium.native"
 local provider = require "luarium.provider"
 local snapshot = require "luarium.docker.snapshot"
 local spawning = require "luarium.docker.spawn"
+local tunnel = require "luarium.docker.tunnel"
 
 --- Environment of a command: our two cookies, by which everything that it starts is found again.
 local function environment(box, options)
@@ -51,8 +52,9 @@ return provider.define {
   summary = "containers of a Docker or Podman engine, here or elsewhere",
   docs = "docs/docker.md",
   config = {
-    host = { env = "DOCKER_HOST", about = "unix:///path, tcp://HOST:PORT or https://HOST:PORT; default: "
-      .. "unix:///var/run/docker.sock" },
+    host = { env = "DOCKER_HOST", about = "unix:///path, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST:PORT; "
+      .. "default: unix:///var/run/docker.sock" },
+    ssh = { type = "table", about = "how a host ssh://... is reached: the options of the ssh provider" },
     tls_verify = { type = "boolean", env = "DOCKER_TLS_VERIFY", about = "tcp:// means TLS; false: any certificate" },
     cert_path = { env = "DOCKER_CERT_PATH", about = "folder with ca.pem, cert.pem and key.pem" },
     allow_plain = { type = "boolean", about = "tcp:// without TLS to another machine" },
@@ -65,6 +67,7 @@ return provider.define {
   folds_signals = true,
   setup = function(self)
     auth.check(self.config.registries)
+    tunnel.check(self.config.ssh)
   end,
 
   create = creation.create,
@@ -89,4 +92,10 @@ return provider.define {
   volume = snapshot.volume,
   volume_list = snapshot.volume_list,
   volume_delete = snapshot.volume_delete,
+
+  close = function(self)
+    if self.state.engine then
+      self.state.engine:close()
+    end
+  end,
 }

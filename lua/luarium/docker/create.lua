@@ -258,7 +258,8 @@ function M.create(self, spec)
   if not image then
     return nil, err
   end
-  local body = options_of.body(spec, options, image, cwd, engine.is_local and "127.0.0.1" or "0.0.0.0")
+  local near = engine.is_local or engine.tunnel ~= nil
+  local body = options_of.body(spec, options, image, cwd, near and "127.0.0.1" or "0.0.0.0")
   local id
   id, err = make_with_image(self, engine, spec, options, body)
   if not id then

@@ -7,6 +7,7 @@ local log = require "luarium.log"
 local native = require "luarium.native"
 local secret = require "luarium.secret"
 local task = require "luarium.task"
+local tunnels = require "luarium.docker.tunnel"
 
 local M = {}
 
@@ -18,7 +19,8 @@ local SOCKET = "/var/run/docker.sock"
 ---@class luarium.docker.Engine
 ---@field name string for messages, such as "unix:///var/run/docker.sock"
 ---@field is_local boolean it runs on this machine
----@field host string where published ports are found
+---@field host string? where published ports are found; nil: through the tunnel
+---@field tunnel luarium.docker.Tunnel? to an engine on a machine that SSH reaches
 ---@field podman boolean? known after the first request
 local Engine = {}
 Engine.__index = Engine
@@ -77,11 +79,26 @@ local function address(config)
   elseif scheme == "tcp" or scheme == "http" or scheme == "https" then
     return tcp(name, scheme, rest, config)
   elseif scheme == "ssh" then
-    return nil, errors.new("unsupported", ("docker: %s: an engine over ssh is not reached directly: forward its socket "
-      .. "(ssh -L /tmp/docker.sock:%s HOST) and set host = \"unix:///tmp/docker.sock\""):format(name, SOCKET))
+    local host, socket = tunnels.parse(name, SOCKET)
+    if host then
+      return { base = "http://docker", http = { version = "1.1" }, is_local = false,
+        tunnel = tunnels.new(name, host, socket, config.ssh) }
+    end
+    return nil, errors.new("invalid", "docker: the host makes no sense: expected ssh://USER@HOST:PORT, "
+      .. "without a password")
   end
-  return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected unix:///path, tcp://HOST:PORT or "
-    .. "https://HOST:PORT"):format(name))
+  return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected unix:///path, tcp://HOST:PORT, "
+    .. "https://HOST:PORT or ssh://USER@HOST:PORT"):format(name))
+end
+
+local function with(options, more)
+  local result = {}
+  for _, list in ipairs({ options, more or {} }) do
+    for key, value in pairs(list) do
+      result[key] = value
+    end
+  end
+  return result
 end
 
 --- The engine of a configuration; nothing is sent yet.
@@ -95,13 +112,19 @@ function M.open(config)
   end
   local self = setmetatable({
     name = config.host or "unix://" .. SOCKET, is_local = where.is_local, host = where.host, base = where.base,
-    http = where.http,
+    http = where.http, tunnel = where.tunnel,
   }, Engine)
-  local options = { timeout = REQUEST_TIMEOUT }
-  for key, value in pairs(where.http) do
-    options[key] = value
+  local function options()
+    local result = with(where.http, { timeout = REQUEST_TIMEOUT })
+    if not where.tunnel then
+      return result
+    end
+    local socket, fault = where.tunnel:requests()
+    result.unix_socket = socket
+    return socket and result or nil, fault
   end
   self.client = client.new({ base_url = where.base, provider = "docker", http = options,
+    concurrency = where.tunnel and where.tunnel:concurrency() or nil,
     status = { [500] = "io" }, -- it means everything, so it is not repeated; refine tells what
     retry = { max = 5, initial = 0.2, cap = 3 } })
   return self
@@ -164,14 +187,6 @@ function M.error(what, words, default)
   return errors.new(kind or default, what .. ": " .. log.neutral(words):gsub("%s+$", ""):sub(1, 400), { name = name })
 end
 
---- Whether the request may have reached the engine although no answer came.
----@param err luarium.Error
----@return boolean
-function M.is_lost(err)
-  return errors.is(err) and err.status == nil and not NO_CONNECTION[err.name] and err.kind ~= "invalid"
-    and err.kind ~= "cancelled"
-end
-
 -- ---- version ----
 
 local function parse_version(text)
@@ -190,7 +205,7 @@ local function negotiate(self)
   end
   local answer, err = self.client:request({ method = "GET", path = "/_ping", raw = true, timeout = 10 })
   if not answer then
-    return nil, refine(self, err)
+    return nil, self.tunnel and self.tunnel:explain(err) or refine(self, err)
   end
   local theirs = parse_version(answer.headers["api-version"])
   if not theirs then
@@ -241,16 +256,32 @@ function Engine:request(method, path, options)
   return answer.body == nil and true or answer.body
 end
 
-local function http_options(self, method, path, options)
-  local result = {}
-  for key, value in pairs(self.http) do
-    result[key] = value
-  end
-  for key, value in pairs(options or {}) do
-    result[key] = value
-  end
+--- Calls make(options) for a connection of its own, and sees to it that its place in a tunnel goes back with it.
+local function connect(self, method, path, options, make)
+  local result = with(self.http, options)
   result.method, result.url = method, self.base .. self.prefix .. path
-  return result
+  if not self.tunnel then
+    return make(result)
+  end
+  local socket, done = self.tunnel:lease()
+  if not socket then
+    return nil, done
+  end
+  result.unix_socket = socket
+  local ok, made, err, answer = pcall(make, result)
+  if not ok or not made then
+    done()
+  end
+  if not ok then
+    error(made, 0)
+  elseif made then
+    local close = made.close
+    made.close = function(...)
+      done()
+      return close(...)
+    end
+  end
+  return made, err, answer
 end
 
 --- The error for an answer with a status of at least 400 and a body.
@@ -274,7 +305,10 @@ function Engine:open(method, path, options)
     return nil, err
   end
   local stream
-  stream, err = http.open(http_options(self, method, path, options))
+  stream, err = connect(self, method, path, options, function(given)
+    given.own_connection = self.tunnel ~= nil -- one that is kept would keep a place, too
+    return http.open(given)
+  end)
   if not stream then
     return nil, refine(self, err)
   elseif stream.status and stream.status >= 400 then
@@ -313,11 +347,20 @@ function Engine:hijack(path, value, seconds)
     return nil, err
   end
   local connection, answer
-  connection, err, answer = http.upgrade("tcp", http_options(self, "POST", path, { json = value, timeout = seconds }))
+  connection, err, answer = connect(self, "POST", path, { json = value, timeout = seconds }, function(options)
+    return http.upgrade("tcp", options)
+  end)
   if not connection then
     return nil, answer and answer_error(self, "POST", path, answer.status, answer.body) or refine(self, err)
   end
   return connection
+end
+
+--- Closes what leads to it.
+function Engine:close()
+  if self.tunnel then
+    self.tunnel:close()
+  end
 end
 
 --- A header whose value is kept out of everything that is shown.

@@ -118,6 +118,13 @@ local function reachable(address)
   return (address == "" or address == "0.0.0.0" or address == "::") and "127.0.0.1" or address
 end
 
+local function url_of(engine, address, port)
+  if engine.tunnel and reachable(address):find("^127%.") then
+    return engine.tunnel:url(tonumber(port))
+  end
+  return { url = ("http://%s:%s"):format(engine.is_local and reachable(address) or engine.host or address, port) }
+end
+
 ---@async
 ---@param self luarium.ProviderInstance
 ---@param box luarium.BoxRecord
@@ -132,10 +139,9 @@ function M.url(self, box, port)
   local network = facts.NetworkSettings or {}
   local published = (network.Ports or {})[("%d/tcp"):format(port)]
   if type(published) == "table" and published[1] then
-    local host = engine.is_local and reachable(published[1].HostIp or "") or engine.host
-    return { url = ("http://%s:%s"):format(host, published[1].HostPort) }
+    return url_of(engine, published[1].HostIp or "", published[1].HostPort)
   elseif (facts.HostConfig or {}).NetworkMode == "host" then
-    return { url = ("http://%s:%d"):format(engine.host, port) }
+    return url_of(engine, "", ("%d"):format(port))
   end
   local address = network.IPAddress
   for _, entry in pairs(network.Networks or {}) do

@@ -34,7 +34,8 @@ local IDEMPOTENT = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 ---@field status table<integer, string>? kinds of errors that differ from the usual ones
 ---@field message (fun(body: any): string?)? finds the vendor's words in an error body
 ---@field retry luarium.RetryPolicy?
----@field http table? more options for every request, such as ca_file or unix_socket
+---@field http table|(fun(): table?, luarium.Error?)|nil more options for every request, such as ca_file or unix_socket;
+---  or what gives them for one attempt, and may wait
 
 ---@class luarium.Client
 local Client = {}
@@ -43,7 +44,7 @@ Client.__index = Client
 local template = {
   base_url = { type = "text", required = true }, provider = { type = "text", required = true }, bearer = "secret",
   headers = "map", rate = { type = "number", min = 0.001 }, concurrency = { type = "integer", min = 1 },
-  status = "table", message = "function", retry = "table", http = "table",
+  status = "table", message = "function", retry = "table", http = "table|function",
 }
 
 ---@param options luarium.ClientOptions
@@ -126,8 +127,15 @@ end
 
 local function once(self, request)
   take_slot(self)
-  local options = {}
-  for key, value in pairs(self.options.http or {}) do
+  local options, more = {}, self.options.http or {}
+  if type(more) == "function" then
+    local err
+    more, err = more()
+    if not more then
+      return nil, err
+    end
+  end
+  for key, value in pairs(more) do
     options[key] = value
   end
   options.method, options.url = request.method, self.base .. request.path
