@@ -96,8 +96,7 @@ Server.__index = Server
 
 --- Ends it and removes its folder.
 function Server:stop()
-  sh(([[pid=$(cat DIR/nginx.pid); kill "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done]])
-    :gsub("DIR", self.dir))
+  sh(scratch.GONE .. ([[pid=$(cat DIR/nginx.pid); kill "$pid"; gone "$pid"]]):gsub("DIR", self.dir))
   scratch.drop(self.dir)
 end
 

@@ -18,6 +18,12 @@ function M.sh(command)
   return (text:gsub("\n$", ""))
 end
 
+--- A shell function: `gone PID` waits until a process has ended. One that its new parent has not collected yet counts as
+--- ended: the init of some machines collects only every other second.
+M.GONE = [[
+gone() { while grep -qs '^State:.[^ZX]' "/proc/$1/status"; do sleep 0.01; done; }
+]]
+
 --- Makes a folder; remove it with M.drop.
 function M.make()
   return M.sh("mktemp -d /tmp/luarium-spec.XXXXXX")

@@ -115,9 +115,9 @@ end
 
 --- Ends it and removes its folder.
 function Server:stop()
-  sh(([[pid=$(cat DIR/pid 2>/dev/null) || exit 0
+  sh(scratch.GONE .. ([[pid=$(cat DIR/pid 2>/dev/null) || exit 0
     kill -KILL $(cat /proc/$pid/task/$pid/children) 2>/dev/null
-    kill "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done]]):gsub("DIR", self.dir))
+    kill "$pid"; gone "$pid"]]):gsub("DIR", self.dir))
   scratch.drop(self.dir)
 end
 

@@ -8,6 +8,7 @@ local service = [==[
 #!/bin/sh
 # One request on stdin and stdout. A machine is a folder: machines/ID with its facts, its keys and its processes.
 cd DIR
+GONE
 read -r method path version
 size=0 token=
 while read -r line; do
@@ -57,9 +58,10 @@ E
   done
 }
 
-stop() { # id
-  kill -KILL "$(cat machines/$1/pid)" 2>/dev/null
-  while kill -0 "$(cat machines/$1/pid)" 2>/dev/null; do sleep 0.01; done
+stop() { # id; the first process of a namespace ends when all others have, and unshare after it
+  outside=$(cat machines/$1/pid)
+  kill -KILL $(cat /proc/$outside/task/$outside/children) 2>/dev/null
+  gone $outside
   rm -rf machines/$1
 }
 
@@ -151,7 +153,7 @@ end
 function M.start()
   local dir = scratch.make()
   local port = tonumber(scratch.sh("echo $(($(od -An -N2 -tu2 /dev/urandom) % 2000 + 30000))"))
-  scratch.write(dir .. "/service", (service:gsub("DIR", dir)))
+  scratch.write(dir .. "/service", (service:gsub("DIR", dir):gsub("GONE\n", scratch.GONE)))
   local test = scratch.read("/proc/self/stat"):match("^%d+")
   scratch.sh((starter:gsub("DIR", dir):gsub("PORT", tostring(port)):gsub("TEST", test)))
   return setmetatable({ dir = dir, port = port, url = "http://127.0.0.1:" .. port }, Service)
