@@ -1,7 +1,9 @@
 --- What sandboxes wrote and what was done to them, kept in a file for each: STATE/logs/<id>.log, without secrets.
 --- Records are lines of JSON; `bytes` in one says how long the output is that follows, as it is: encoding it would cost
 --- more than running the command. A file that has grown large becomes <id>.log.1, in place of the one before.
+local compat = require "luarium.compat"
 local config = require "luarium.config"
+local errors = require "luarium.error"
 local event = require "luarium.event"
 local json = require "luarium.json"
 local native = require "luarium.native"
@@ -17,6 +19,7 @@ local M = {}
 M.MAX_BYTES = 4194304 -- of one file; two are kept
 local MAX_FILES, KEPT_FILES = 400, 300 -- of sandboxes that are gone
 local MAX_OPEN = 32
+local READ_MOST = 4 * M.MAX_BYTES -- a file that is larger was not written here
 local PIECE = 65536 -- bytes of output in a record: it is one write, so that those of several processes do not mix
 
 ---@class luarium.OutlogRecord
@@ -56,12 +59,18 @@ local function close_all()
   end
 end
 
+--- Opens a file, and nothing else: a FIFO in its place would be waited for.
+local function open_file(path, mode)
+  local kind = fs.type(path)
+  return (kind == "file" or not kind) and io.open(path, mode) or nil
+end
+
 local function file_for(id)
   if not files[id] then
     if open_count >= MAX_OPEN then
       close_all()
     end
-    local file = io.open(M.path(id), "a")
+    local file = open_file(M.path(id), "a")
     if not file then
       return nil -- a full disk or a folder that is gone: the sandbox matters more than its log
     end
@@ -73,12 +82,16 @@ end
 
 --- The first line of a file, and the file, which the caller closes; nil when there is none.
 local function first_line(path)
-  local file = io.open(path, "rb")
-  return file and file:read("*L"), file
+  local file = open_file(path, "rb")
+  if file and file:seek("end") > READ_MOST then
+    file:close()
+    return nil
+  end
+  return file and file:seek("set") and file:read("*L"), file
 end
 
 local function size_of(path)
-  local file = io.open(path, "rb")
+  local file = open_file(path, "rb")
   if not file then
     return nil
   end
@@ -91,7 +104,9 @@ end
 local function put_aside(id)
   local path = M.path(id)
   if (size_of(path) or 0) > M.MAX_BYTES then
-    os.rename(path, path .. ".1")
+    if not os.rename(path, path .. ".1") then -- a folder is there: better no log than one without bounds
+      os.remove(path)
+    end
   end
 end
 
@@ -191,8 +206,8 @@ end
 function M.kept()
   local list = {}
   for _, entry in ipairs(await(fs.ls(folder())) or {}) do
-    local id = entry.name:match("^(sbx_%w+)%.log$")
-    list[#list + 1] = id and { id = id, name = name_of(id), written = entry.mtime }
+    local id = entry.type == "file" and entry.name:match("^(sbx_%w+)%.log$")
+    list[#list + 1] = id and { id = id, name = name_of(id), written = entry.mtime } or nil
   end
   table.sort(list, function(a, b)
     return a.written < b.written
@@ -209,17 +224,33 @@ function M.last_active(id)
   return entry and entry.mtime or nil
 end
 
+local KINDS = { dir = "folder", fifo = "FIFO", socket = "socket", char = "device", block = "device" }
+
 ---@class luarium.OutlogReader
 ---@field current boolean the file is the one that grows
 ---@field first string? the file's first line, which tells it from others
+---@field damaged integer places that had no record and were passed over
 local Reader = {}
 Reader.__index = Reader
 
---- Reads a log from its beginning.
+--- What the name of a log must be: a file of a size that was written here, or nothing.
+local function check_file(path)
+  local kind = fs.type(path)
+  if kind and kind ~= "file" then
+    errors.raise("io", ("the log %s is no file but a %s: move it away"):format(path, KINDS[kind]))
+  elseif (size_of(path) or 0) > READ_MOST then
+    errors.raise("io", ("the log %s is larger than any that is written here (%d bytes): move it away"):format(path,
+      READ_MOST))
+  end
+end
+
+--- Reads a log from its beginning. Raises when something else has its name.
 ---@param id string
 ---@return luarium.OutlogReader
 function M.reader(id)
-  local self = setmetatable({ path = M.path(id), current = false }, Reader)
+  local self = setmetatable({ path = M.path(id), current = false, damaged = 0 }, Reader)
+  check_file(self.path)
+  check_file(self.path .. ".1")
   if not self:open() then
     self.current = true
   end
@@ -244,14 +275,29 @@ local function is_last_but_one(self)
   return not file or line == self.first
 end
 
+local PHASES = { start = true, stop = true, error = true }
+local MAX_TIME = 1e11 -- the year 5138
+
+--- Fields of an operation that are there have a type of their own.
+local function has_types(value)
+  for key, wanted in pairs({ command = "string", name = "string", signal = "string", error = "string",
+    exit_code = "number", duration = "number", timed_out = "boolean" }) do
+    if value[key] ~= nil and type(value[key]) ~= wanted then
+      return false
+    end
+  end
+  return compat.is_integer(value.exit_code or 0) and (value.duration or 0) >= 0
+    and (value.phase == nil or PHASES[value.phase] == true)
+end
+
 local function is_record(value)
-  if type(value) ~= "table" or type(value.time) ~= "number" then
+  if type(value) ~= "table" or type(value.time) ~= "number" or not (value.time >= 0 and value.time <= MAX_TIME) then
     return false
   elseif value.bytes then
     return (value.stream == "stdout" or value.stream == "stderr") and type(value.bytes) == "number"
       and value.bytes >= 0 and value.bytes <= PIECE and value.bytes % 1 == 0
   end
-  return type(value.event) == "string" and not value.stream
+  return type(value.event) == "string" and not value.stream and has_types(value)
 end
 
 --- The record at the place of the file, when it is whole; else the place stays. What is no record is passed over.
@@ -271,6 +317,9 @@ local function next_record(file)
     if #text <= record.bytes then
       file:seek("set", place)
       return nil
+    elseif text:sub(-1) ~= "\n" then -- the length is wrong
+      file:seek("set", place + #line)
+      return nil, true
     end
     record.text, record.bytes = text:sub(1, -2), nil
   end
@@ -291,11 +340,23 @@ function Reader:next()
     if self.file or self:open() then
       record, damaged = next_record(self.file)
     end
+    if damaged and not self.in_damage then
+      self.damaged = self.damaged + 1
+    end
+    self.in_damage = damaged
     if record then
       return record
     elseif not damaged and not (self.file and self:move_on()) then
       return nil
     end
+  end
+end
+
+--- Counts what is left at the end of a file to which nothing more comes.
+function Reader:give_up()
+  local place = self.file and self.file:seek("cur")
+  if place and self.file:seek("end") > place and not self.in_damage then
+    self.damaged = self.damaged + 1
   end
 end
 
@@ -308,6 +369,7 @@ function Reader:move_on()
   else
     return false
   end
+  self:give_up()
   self.file:close()
   self.file = nil
   return true

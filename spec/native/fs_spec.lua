@@ -171,6 +171,8 @@ describe("native.fs", function()
       assert.equal("700", sh("stat -c %a " .. temp))
       assert.is_true(fs.exists(temp))
       assert.is_false(fs.exists(dir .. "/none"))
+      assert.same({ "file", "dir", "char" }, { fs.type(dir .. "/f"), fs.type(temp), fs.type("/dev/null") })
+      assert.is_nil(fs.type(dir .. "/none"))
       assert.error(function() fs.chmod(dir, 1.5) end)
     end))
 

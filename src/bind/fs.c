@@ -402,6 +402,11 @@ static int fs_exists(lua_State *L) {
   return 1;
 }
 
+static int fs_type(lua_State *L) {
+  lua_pushstring(L, lum_fs_type_of(lum_bind_check_cstr(L, 1))); /* NULL pushes nil */
+  return 1;
+}
+
 static int fs_disk(lua_State *L) {
   const char *path = lum_bind_check_cstr(L, 1);
   uint64_t total, avail;
@@ -445,16 +450,27 @@ static int fs_trylock(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"read_file", fs_read_file}, {"write_file", fs_write_file},
-    {"stat", fs_stat},           {"ls", fs_ls},
-    {"mkdir", fs_mkdir},         {"remove", fs_remove},
-    {"move", fs_move},           {"chmod", fs_chmod},
-    {"symlink", fs_symlink},     {"readlink", fs_readlink},
-    {"realpath", fs_realpath},   {"mkdtemp", fs_mkdtemp},
-    {"touch", fs_touch},         {"copy", fs_copy},
-    {"reader", fs_reader},       {"writer", fs_writer},
-    {"exists", fs_exists},       {"disk", fs_disk},
-    {"trylock", fs_trylock},     {NULL, NULL},
+    {"read_file", fs_read_file},
+    {"write_file", fs_write_file},
+    {"stat", fs_stat},
+    {"ls", fs_ls},
+    {"mkdir", fs_mkdir},
+    {"remove", fs_remove},
+    {"move", fs_move},
+    {"chmod", fs_chmod},
+    {"symlink", fs_symlink},
+    {"readlink", fs_readlink},
+    {"realpath", fs_realpath},
+    {"mkdtemp", fs_mkdtemp},
+    {"touch", fs_touch},
+    {"copy", fs_copy},
+    {"reader", fs_reader},
+    {"writer", fs_writer},
+    {"exists", fs_exists},
+    {"disk", fs_disk},
+    {"trylock", fs_trylock},
+    {"type", fs_type},
+    {NULL, NULL},
 };
 
 int lum_open_fs(lua_State *L) {

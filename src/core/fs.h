@@ -76,6 +76,9 @@ void lum_fs_forget_text(struct lum_fs_job *job);
 
 bool lum_fs_exists(const char *path);
 
+/* As lum_fs_type; links are followed. NULL: it is not there, or nobody may know. */
+const char *lum_fs_type_of(const char *path);
+
 /* Bytes in all and bytes that this user may still write, on the file system of path. */
 bool lum_fs_disk(const char *path, uint64_t *total, uint64_t *avail, struct lum_err *err);
 

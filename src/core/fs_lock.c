@@ -7,10 +7,16 @@
 #include <unistd.h>
 
 #include "fs.h"
+#include "fs_util.h"
 
 bool lum_fs_exists(const char *path) {
   struct stat st;
   return stat(path, &st) == 0;
+}
+
+const char *lum_fs_type_of(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 ? lum_fs_type(st.st_mode) : NULL;
 }
 
 bool lum_fs_disk(const char *path, uint64_t *total, uint64_t *avail, struct lum_err *err) {

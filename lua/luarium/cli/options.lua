@@ -7,7 +7,8 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "number", "seconds", "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
+---@field type string? "count", "positive" (whole numbers from 0 and 1), "seconds", "pair" (NAME=VALUE), "env"
+---  (also NAME alone: a secret from our environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -58,8 +59,11 @@ local function by_flag(command)
 end
 
 local converters = {
-  number = function(text)
-    return tonumber(text), "a number"
+  count = function(text)
+    return #text <= 15 and text:match("^%d+$") and tonumber(text) or nil, "a whole number"
+  end,
+  positive = function(text)
+    return #text <= 15 and text:match("^%d*[1-9]%d*$") and tonumber(text) or nil, "a whole number, at least 1"
   end,
   seconds = function(text)
     local n = tonumber(text)

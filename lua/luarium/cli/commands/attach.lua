@@ -40,7 +40,7 @@ return {
     { "job", about = "its key, or the beginning of one" },
   },
   options = {
-    { "--offset", value = "BYTES", type = "number", about = "where in its standard output to begin" },
+    { "--offset", value = "BYTES", type = "count", about = "where in its standard output to begin" },
   },
   run = function(args, context)
     return context:task(function()

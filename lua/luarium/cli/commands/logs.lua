@@ -86,10 +86,20 @@ function Printer:show(record)
   end
 end
 
-local function print_json(context)
-  return { show = function(_, record)
-    context:print_json(record)
-  end, flush = function() end }
+--- Shows records as lines of JSON.
+local function json_printer(write)
+  return { write = write, flush = function() end, show = function(self, record)
+    self.write(require("luarium.json").encode_bytes(record) .. "\n")
+  end }
+end
+
+--- What the reader could not read is not kept secret.
+local function note_damage(context, reader)
+  reader:give_up()
+  if reader.damaged > 0 then
+    context:note("luarium: %d place%s of the log had no record and %s passed over: %s", reader.damaged,
+      reader.damaged == 1 and "" or "s", reader.damaged == 1 and "was" or "were", reader.path)
+  end
 end
 
 --- Collects lines, so that each is no write of its own, and writes them; the second function writes what is left.
@@ -143,9 +153,9 @@ end
 
 local function show(args, context, reader, id)
   local write, flush = collector(writer.of(1))
-  local printer = context.json and print_json(context)
+  local printer = context.json and json_printer(write)
     or setmetatable({ write = write, neutral = native.tty.isatty(1), partial = {} }, Printer)
-  if args.tail and not context.json then
+  if args.tail then
     local drain
     printer.write, drain = tail(args.tail)
     show_all(reader, printer)
@@ -194,7 +204,7 @@ return {
   arguments = { { "box", optional = true, about = "id, its beginning or end, or name; without: list the logs" } },
   options = {
     { "-f --follow", about = "go on with what comes" },
-    { "-n --tail", value = "LINES", type = "number", about = "only so many of the last lines" },
+    { "-n --tail", value = "LINES", type = "count", about = "only so many of the last lines; with --json: records" },
   },
   run = function(args, context)
     context.writes_through = true
@@ -207,6 +217,7 @@ return {
       local id = find(luarium, outlog, args.box)
       local reader = outlog.reader(id)
       show(args, context, reader, id)
+      note_damage(context, reader)
       reader:close()
     end)
   end,

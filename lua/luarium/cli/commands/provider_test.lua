@@ -26,7 +26,7 @@ return {
   arguments = { { "name", about = "a configured name, or an adapter's own" } },
   options = {
     { "-f --filter", value = "PATTERN", about = "only the checks whose \"topic: name\" has this Lua pattern" },
-    { "-j --jobs", value = "N", type = "number", about = "topics at a time (default: 1)" },
+    { "-j --jobs", value = "N", type = "positive", about = "topics at a time (default: 1)" },
     { "--light", about = "leave out what takes long or moves much data" },
   },
   run = function(args, context)

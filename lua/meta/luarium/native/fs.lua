@@ -157,6 +157,10 @@ function fs.writer(path, opts) end
 ---@return boolean
 function fs.exists(path) end
 
+---@param path string links are followed
+---@return "file"|"dir"|"fifo"|"socket"|"char"|"block"|nil type nil: it is not there
+function fs.type(path) end
+
 ---@param path string
 ---@return { total: integer, free: integer }? bytes
 ---@return luarium.Error? err
