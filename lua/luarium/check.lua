@@ -215,6 +215,23 @@ local function check_row(name, row, value, faults)
   end
 end
 
+--- What is wrong with a field of a table that was read from somewhere, or nil. Its value is not shown.
+---@param from table
+---@param name string
+---@param row {type: string, required?: boolean, min?: number, max?: number}|string
+---@return string? fault
+function M.field(from, name, row)
+  row = type(row) == "string" and { type = row } or row
+  local value = from[name]
+  if value == nil then
+    return row.required and ("the field '%s' is missing"):format(name) or nil
+  elseif not matches(value, row.type) then
+    return ("the field '%s' is a %s: expected %s"):format(name, type(value), wanted(row))
+  elseif row.min and value < row.min or row.max and value > row.max then
+    return ("the field '%s' is out of range"):format(name)
+  end
+end
+
 --- Every fault of an option table against a template; an empty list when it is right.
 ---@param options table
 ---@param template table<string, {type: string, required?: boolean, one_of?: any[], min?: number, max?: number}|string>

@@ -1,5 +1,6 @@
 --- The record of every sandbox: written before the sandbox is asked for, gone when it is known to be gone. One private
 --- JSON file each, so that any process can list and reconnect.
+local check = require "luarium.check"
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local json = require "luarium.json"
@@ -25,9 +26,13 @@ local M = {}
 ---@field data table? what the provider needs to reconnect
 ---@field env table<string, string>? without secrets
 ---@field secret_env table<string, string>? name in the sandbox -> variable of ours to read it from
+---@field path string? of one that is broken
+---@field fault string? why it is broken
 
 --- The provider of a record that cannot be read.
 M.UNKNOWN = "?"
+
+local TIME = { type = "number", min = 0, max = 1e11 } -- seconds since the epoch
 
 local STALE = 10 -- seconds after which what a write left beside the records has no writer any more
 
@@ -49,6 +54,25 @@ end
 
 local function file_of(id)
   return folder() .. "/" .. id .. ".json"
+end
+
+local FIELDS = {
+  provider = { type = "text", required = true }, status = { type = "text", required = true }, adapter = "text",
+  external_id = "text", name = "text", labels = "map", created_at = TIME, expires_at = TIME, cwd = "text",
+  data = "table", env = "map", secret_env = "map",
+}
+
+--- What is wrong with the record of an id, or nil. No value is shown: it may be anybody's.
+local function fault_of(record, id)
+  if type(record) ~= "table" or record.id ~= id then
+    return "this is no record of that sandbox"
+  end
+  for _, name in ipairs(check.keys(FIELDS)) do
+    local fault = check.field(record, name, FIELDS[name])
+    if fault then
+      return fault
+    end
+  end
 end
 
 --- Whether a text can be the id of a sandbox.
@@ -90,14 +114,19 @@ function M.get(id)
     error(err:wrap("sandbox record"), 0)
   end
   local record, fault = json.decode_plain(text)
-  if record ~= nil and (type(record) ~= "table" or record.id ~= id or type(record.provider) ~= "string") then
-    record, fault = nil, errors.new("protocol", "it is damaged: this is no record of that sandbox")
+  if not fault then
+    fault = fault_of(record, id)
+    fault = fault and errors.new("protocol", "it is damaged: " .. fault)
   end
-  if not record then
-    error(fault:wrap("sandbox record " .. id), 0)
+  if fault then
+    error(fault:wrap("sandbox record " .. file_of(id)), 0)
   end
-  record.labels = type(record.labels) == "table" and record.labels or {}
+  record.labels = record.labels or {}
   return record
+end
+
+local function broken(id, err)
+  return { id = id, provider = M.UNKNOWN, status = "broken", labels = {}, path = file_of(id), fault = err.message }
 end
 
 --- As get, but one that is damaged is told of too, so that it can be destroyed.
@@ -109,7 +138,17 @@ function M.find(id)
   if not ok and not errors.is(record, "protocol") then
     error(record, 0)
   end
-  return ok and record or not ok and { id = id, provider = M.UNKNOWN, status = "broken", labels = {} } or nil
+  return ok and record or not ok and broken(id, record) or nil
+end
+
+--- As find, and whatever keeps one from being read is told with it: the others are wanted all the same.
+local function find_among_others(id)
+  local ok, record = pcall(M.get, id)
+  local task = scheduler.current()
+  if not ok and (not errors.is(record) or task and scheduler.cancel_reason(task) == record) then
+    error(record, 0)
+  end
+  return ok and record or not ok and broken(id, record) or nil
 end
 
 --- Removes what a writer that was killed left. One that was only slow writes again: see put.
@@ -143,7 +182,7 @@ function M.list()
   local records = {}
   for _, entry in ipairs(entries) do
     local id = entry.name:match("^(sbx_%w+)%.json$")
-    local record = id and M.find(id) -- nil when it was deleted meanwhile
+    local record = id and find_among_others(id) -- nil when it was deleted meanwhile
     if record then
       records[#records + 1] = record
     end

@@ -32,6 +32,18 @@ function M.status(record)
   return record.status
 end
 
+--- Says which records cannot be read.
+---@param context luarium.cli.Context
+---@param records luarium.SandboxRecord[]
+function M.note_broken(context, records)
+  for _, record in ipairs(records) do
+    if record.fault then
+      context:note("luarium: %s is broken: %s; `luarium destroy %s` removes it, and what carries its id", record.path,
+        require("luarium.log").neutral(record.fault), record.id)
+    end
+  end
+end
+
 --- What machines are told of records.
 ---@param records luarium.SandboxRecord[]
 ---@return table list for JSON
@@ -40,7 +52,7 @@ function M.facts(records)
   for i, record in ipairs(records) do
     list[i] = { id = record.id, name = record.name, provider = record.provider, external_id = record.external_id,
       status = M.status(record), created_at = record.created_at, expires_at = record.expires_at,
-      labels = record.labels, cwd = record.cwd }
+      labels = record.labels, cwd = record.cwd, path = record.path, fault = record.fault }
   end
   return require("luarium.json").array(list)
 end

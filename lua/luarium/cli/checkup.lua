@@ -220,7 +220,9 @@ local function sandboxes()
   local records = require("luarium.registry").list()
   local expired, unfinished = {}, {}
   for _, record in ipairs(records) do
-    if record.expires_at and record.expires_at <= now then
+    if record.fault then
+      return "warn", ("the record %s is broken: %s"):format(record.path, record.fault), "luarium destroy " .. record.id
+    elseif record.expires_at and record.expires_at <= now then
       expired[#expired + 1] = record.id
     elseif record.status ~= "running" and record.status ~= "stopped" and record.status ~= "paused"
       and now - (record.created_at or now) > 3600 then

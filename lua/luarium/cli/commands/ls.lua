@@ -1,8 +1,12 @@
 --- luarium ls
 local boxes = require "luarium.cli.boxes"
 local format = require "luarium.cli.format"
+local neutral = require("luarium.log").neutral
 
 local function age(record)
+  if record.fault then
+    return "-"
+  end
   local now = require("luarium.native").loop.realtime()
   return format.duration(math.max(0, now - (record.created_at or now)))
 end
@@ -23,13 +27,15 @@ return {
       end
       local rows = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LABELS" } }
       for _, record in ipairs(records) do
-        rows[#rows + 1] = { record.id, record.name or "-", record.provider, boxes.status(record), age(record),
-          format.labels(record.labels) }
+        rows[#rows + 1] = { record.id, neutral(record.name or "-"), neutral(record.provider),
+          neutral(boxes.status(record)), age(record), record.fault and record.path
+          or neutral(format.labels(record.labels)) }
       end
       if #records == 0 then
         context:note("no sandboxes; `luarium create` makes one")
       else
         context:write(format.table(rows))
+        boxes.note_broken(context, records)
       end
     end)
   end,

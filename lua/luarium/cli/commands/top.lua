@@ -27,9 +27,10 @@ local function rows_of(luarium, filter)
     local left, active = left_of(record, now), outlog.last_active(record.id)
     over = over + (left == "over" and 1 or 0)
     rows[#rows + 1] = { record.id, format.cut(log.neutral(record.name or "-"), MAX_NAME),
-      record.provider, boxes.status(record),
-      format.duration(math.max(0, now - (record.created_at or now))),
-      active and format.duration(math.max(0, now - active)) or "-", left, format.labels(record.labels) }
+      log.neutral(record.provider), log.neutral(boxes.status(record)),
+      record.fault and "-" or format.duration(math.max(0, now - (record.created_at or now))),
+      active and format.duration(math.max(0, now - active)) or "-", left,
+      record.fault and record.path or log.neutral(format.labels(record.labels)) }
   end
   return rows, over
 end
@@ -163,7 +164,8 @@ return {
       if context.json then
         return context:print_json(with_times(boxes.facts(luarium.list(filter))))
       elseif args.once or not (tty.isatty(0) and tty.isatty(1)) then
-        return context:write(format.table((rows_of(luarium, filter))))
+        context:write(format.table((rows_of(luarium, filter))))
+        return boxes.note_broken(context, luarium.list(filter))
       end
       setmetatable({ luarium = luarium, filter = filter, first = 0, page = 1,
         writer = require("luarium.cli.writer").of(1) }, Top):run(context)
