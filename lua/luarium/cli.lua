@@ -163,6 +163,9 @@ function M.main(argv)
   if words[1] == "__complete" then -- a shell asks what may follow
     io.stdout:write(require("luarium.cli.complete").answer({ compat.unpack(words, 3) }))
     return M.codes.ok
+  elseif words[1] == "__look" then -- we ourselves ask what a script declares
+    io.stdout:write(require("luarium.script.look").answer(words[2] or ""))
+    return M.codes.ok
   end
   local ok, code = xpcall(dispatch, function(value)
     return require("luarium.error").handler(value)

@@ -76,7 +76,11 @@ local function read(path)
   return (text:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")) -- no byte order mark, no #! line
 end
 
-local function compile(path, env)
+--- A script's text as a function. Raises `not_found` or `invalid`.
+---@param path string "-" is standard input
+---@param env table its globals
+---@return function
+function M.compile(path, env)
   local text = read(path)
   if text:sub(1, 1) == "\27" then
     errors.raise("invalid", ("%s: expected Lua text, this is compiled code"):format(path))
@@ -88,12 +92,18 @@ local function compile(path, env)
   return chunk
 end
 
-local function folder_of(path)
+--- Where a script looks for modules of its own.
+---@param path string
+---@return string
+function M.folder_of(path)
   return path:match("^(.*)/[^/]*$") or "."
 end
 
 --- The file of a module beside the script, or nil.
-local function beside(folder, name)
+---@param folder string
+---@param name string
+---@return string?
+function M.beside(folder, name)
   for _, pattern in ipairs({ "/%s.lua", "/%s/init.lua" }) do
     local path = folder .. pattern:format((name:gsub("%.", "/")))
     local file = io.open(path, "rb")
@@ -134,12 +144,12 @@ local function make_require(folder, env, get_api)
       return get_api()
     end
     if loaded[name] == nil then
-      local path = type(name) == "string" and not package.loaded[name] and beside(folder, name)
+      local path = type(name) == "string" and not package.loaded[name] and M.beside(folder, name)
       if not path then
         return require(name)
       end
       loaded[name] = true -- a module that requires itself in a circle gets this
-      local value = compile(path, env)(name, path)
+      local value = M.compile(path, env)(name, path)
       if value ~= nil then
         loaded[name] = value
       end
@@ -176,11 +186,11 @@ end
 ---@param get_api (fun(): table)? makes the global `luarium` when the script first asks for it
 ---@return luarium.Script
 function M.load(path, get_api)
-  local folder = folder_of(path)
+  local folder = M.folder_of(path)
   local env = M.environment(folder, get_api or function()
     return require "luarium"
   end)
-  return { path = path, folder = folder, env = env, chunk = compile(path, env) }
+  return { path = path, folder = folder, env = env, chunk = M.compile(path, env) }
 end
 
 -- ---- inputs ----
@@ -334,7 +344,10 @@ end
 
 -- ---- running ----
 
-local function is_declaration(value)
+--- Whether what a script returned says what it needs, rather than being a result.
+---@param value any
+---@return boolean
+function M.is_declaration(value)
   return type(value) == "table" and (type(value.run) == "function" or type(value.inputs) == "table")
 end
 
@@ -362,7 +375,7 @@ local function place(folder)
       return nil
     end
     local path = info.source:match("^@(.*)$")
-    if path and folder_of(path) == folder and info.currentline > 0 then
+    if path and M.folder_of(path) == folder and info.currentline > 0 then
       return path .. ":" .. info.currentline
     end
   end
@@ -412,7 +425,7 @@ function M.run(script, given, run)
   local function body()
     local results = compat.pack(script.chunk(plain, run))
     local declared = results[1]
-    if not is_declaration(declared) then
+    if not M.is_declaration(declared) then
       return compat.unpack(results, 1, results.n)
     end
     if type(declared.run) ~= "function" then
@@ -427,94 +440,5 @@ function M.run(script, given, run)
   end
   return compat.unpack(results, 2, results.n)
 end
-
--- ---- looking without running ----
-
-local LOOK_STEPS = 20000000 -- instructions; a declaration needs far fewer
-
---- A value that can be indexed, called and computed with, and does nothing.
-local function make_hole()
-  local hole, mt = {}, {}
-  local function itself()
-    return hole
-  end
-  for _, name in ipairs({ "index", "call", "add", "sub", "mul", "div", "mod", "pow", "unm", "idiv", "band", "bor",
-    "bxor", "shl", "shr", "bnot" }) do
-    mt["__" .. name] = itself
-  end
-  mt.__newindex = function() end
-  mt.__len = function()
-    return 0
-  end
-  mt.__concat = function()
-    return ""
-  end
-  mt.__tostring = mt.__concat
-  mt.__lt = function()
-    return false
-  end
-  mt.__le = mt.__lt
-  mt.__close = mt.__newindex
-  mt.__pairs = function()
-    return function() end
-  end
-  return setmetatable(hole, mt)
-end
-
---- Globals in which nothing can be done: what touches the world is replaced by the hole.
-local function inert_environment(folder, hole)
-  local env = {}
-  for _, name in ipairs({ "assert", "error", "getmetatable", "math", "next", "pairs", "pcall", "rawequal", "rawget",
-    "rawlen", "rawset", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack", "utf8",
-    "xpcall", "_VERSION" }) do
-    env[name] = _G[name]
-  end
-  env._G = env
-  local nothing = { __index = function()
-    return hole
-  end }
-  env.os = setmetatable({ getenv = os.getenv, time = os.time, date = os.date, clock = os.clock }, nothing)
-  env.ipairs = function(list)
-    return ipairs(list == hole and {} or list)
-  end
-  local loaded = {}
-  env.require = function(name)
-    if loaded[name] == nil then
-      loaded[name] = hole
-      local path = beside(folder, name)
-      if path then
-        local value = compile(path, env)(name, path)
-        loaded[name] = value == nil and true or value
-      end
-    end
-    return loaded[name]
-  end
-  return setmetatable(env, nothing)
-end
-
---- What a script declares, found without letting it do anything: its top level runs where nothing has an effect.
----@param path string
----@return {description: string?, inputs: table<string, luarium.ScriptInput>}? declaration nil: plain statements
-function M.describe(path)
-  local hole = make_hole()
-  local chunk = compile(path, inert_environment(folder_of(path), hole))
-  local co = coroutine.create(chunk)
-  debug.sethook(co, function()
-    error("too long", 0)
-  end, "", LOOK_STEPS)
-  local ok, declared = coroutine.resume(co, hole, hole)
-  if not ok or coroutine.status(co) ~= "dead" or declared == hole or not is_declaration(declared) then
-    return nil
-  end
-  local rows = M.rows(declared.inputs, path)
-  for _, row in pairs(rows) do
-    if row.default == hole then
-      row.default, row.computed = nil, true
-    end
-  end
-  local description = declared.description
-  return { description = type(description) == "string" and description or nil, inputs = rows }
-end
-
 
 return M

@@ -2,9 +2,12 @@
 --- `luarium __complete -- WORD ... CURRENT`; each line of the answer is a candidate, a tab and what it is; the line
 --- ":files" asks the shell for file names.
 local cli = require "luarium.cli"
+local log = require "luarium.log"
 local options = require "luarium.cli.options"
 
 local M = {}
+
+local LOOK_SECONDS = 2 -- at a script; somebody has pressed a key and waits
 
 ---@class luarium.cli.Candidates
 ---@field current string the word so far
@@ -14,7 +17,7 @@ Candidates.__index = Candidates
 function Candidates:add(word, about)
   if word:sub(1, #self.current) == self.current and not self.seen[word] then
     self.seen[word] = true
-    self[#self + 1] = word .. "\t" .. ((about or ""):gsub("%c", " "))
+    self[#self + 1] = word .. "\t" .. log.neutral(about or "")
   end
 end
 
@@ -68,9 +71,11 @@ local function add_providers(out)
 end
 
 local function add_inputs(out, script)
-  local ok, declared = pcall(require("luarium.script").describe, script)
+  local ok, declared = pcall(require("luarium.script.look").describe, script, LOOK_SECONDS)
   for name, row in pairs(ok and declared and declared.inputs or {}) do
-    out:add(name .. "=", row.about or row.type)
+    if not name:find("[^%w_.-]") then
+      out:add(name .. "=", row.about or row.type)
+    end
   end
   out:files()
 end

@@ -1,6 +1,8 @@
 --- luarium run
 local options = require "luarium.cli.options"
 
+local LOOK_SECONDS = 5 -- at what a script declares
+
 local function read_json(path)
   local file, message = io.open(path, "rb")
   if not file then
@@ -50,8 +52,7 @@ local function input_lines(rows)
     if row.required then
       about = about .. " (required)"
     elseif row.default ~= nil then
-      about = about .. (" (default: %s)"):format(type(row.default) == "table"
-        and require("luarium.json").encode(row.default) or tostring(row.default))
+      about = about .. (" (default: %s)"):format(row.default)
     elseif row.computed then
       about = about .. " (has a default)"
     end
@@ -74,13 +75,16 @@ local function script_help(words, command)
   if not path then
     return options.help(command)
   end
-  local declared = require("luarium.script").describe(path)
+  local clean = require("luarium.cli.report").clean
+  local declared, why = require("luarium.script.look").describe(path, LOOK_SECONDS)
   local text = ("Usage: luarium run %s [NAME=VALUE ...] [OPTIONS]\n\n"):format(path)
-  if not declared then
+  if why then
+    return text .. "Whether it declares inputs is not known: " .. clean(why) .. ".\n"
+  elseif not declared then
     return text .. "This script declares no inputs; it gets NAME=VALUE as `input.NAME`.\n"
   end
   if declared.description then
-    text = text .. declared.description .. "\n\n"
+    text = text .. clean(declared.description) .. "\n\n"
   end
   if not next(declared.inputs) then
     return text .. "It takes no inputs.\n"
