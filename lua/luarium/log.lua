@@ -1,6 +1,7 @@
 --- Log lines are events too; without a display they go to standard error, redacted, one line each.
 local event = require "luarium.event"
 local secret = require "luarium.secret"
+local utf8 = require "luarium.utf8"
 
 local M = {}
 
@@ -13,13 +14,37 @@ M.level = "info"
 ---@type fun(level: string, line: string)|false
 M.sink = false
 
+--- Bytes above 127 without the control characters among them, which terminals take as UTF-8 or as single bytes.
+local function high(bytes)
+  local parts, at = {}, 1
+  while at <= #bytes do
+    local length = utf8.length(bytes, at)
+    local char = bytes:sub(at, at + (length or 1) - 1)
+    if char:find("^\194[\128-\159]") then
+      char = "?"
+    elseif not length and char:byte() < 160 then
+      char = ("\\x%02x"):format(char:byte())
+    end
+    parts[#parts + 1] = char
+    at = at + (length or 1)
+  end
+  return table.concat(parts)
+end
+
 --- Text without control characters, fit for a terminal or a log. Tabs and line ends become blanks.
 ---@param text string
 ---@return string
 function M.neutral(text)
   return (text:gsub("[%z\1-\31\127]", function(c)
     return (c == "\n" or c == "\t" or c == "\r") and " " or ("\\x%02x"):format(c:byte())
-  end):gsub("\194[\128-\159]", "?"))
+  end):gsub("[\128-\255]+", high))
+end
+
+--- The same, but line ends stay, and a tab becomes two blanks.
+---@param text string
+---@return string
+function M.neutral_lines(text)
+  return (text:gsub("\t", "  "):gsub("[^\n]+", M.neutral))
 end
 
 local function write(level, message, fields)

@@ -53,13 +53,7 @@ end
 
 --- Text from anywhere, fit for a terminal; line ends stay.
 local function clean(text)
-  local log = require "luarium.log"
-  local secret = require "luarium.secret"
-  local lines = {}
-  for line in (secret.redact(text) .. "\n"):gmatch("(.-)\n") do
-    lines[#lines + 1] = log.neutral((line:gsub("\t", "  ")))
-  end
-  return table.concat(lines, "\n")
+  return require("luarium.log").neutral_lines(require("luarium.secret").redact(text))
 end
 M.clean = clean
 
