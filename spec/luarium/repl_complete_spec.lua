@@ -42,6 +42,19 @@ describe("completion in the repl", function()
     assert.equal("collectgarbage", tab("collectg")) -- of _G alone
   end)
 
+  it("ends with values and texts of any size", function()
+    local chain, wide = { last = 1 }, {}
+    for i = 1, 100000 do
+      chain = setmetatable({ ["link_" .. i] = 1 }, { __index = chain })
+      wide["key_" .. i] = 1
+    end
+    chain = setmetatable(wide, { __index = chain })
+    assert.truthy(tab("chain.k", { chain = chain }):find("key_", 1, true))
+    local line = ("x"):rep(2000000)
+    assert.equal("", tab(line .. "\n" .. line):sub(#line * 2 + 2))
+    assert.equal(("\n"):rep(200000) .. "  ", tab(("\n"):rep(200000)))
+  end)
+
   it("indents where a line is still empty", function()
     assert.equal("  ", tab(""))
     assert.equal("for i = 1, 2 do\n    ", tab("for i = 1, 2 do\n  "))

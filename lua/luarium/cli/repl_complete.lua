@@ -3,7 +3,7 @@
 local M = {}
 
 local MAX_TEXT = 65536    -- bytes before the cursor; who pastes more needs no help with names
-local MAX_KEYS = 20000    -- looked at in one table
+local MAX_KEYS = 50000    -- looked at in all
 local MAX_PATH = 64       -- names in an expression
 local MAX_DEPTH = 16      -- of __index
 local MAX_NAMES = 200     -- listed
@@ -173,6 +173,7 @@ end
 ---@field prefix string
 ---@field list string[]
 ---@field seen table<string, boolean>
+---@field left integer keys that may still be looked at
 local Names = {}
 Names.__index = Names
 
@@ -188,10 +189,8 @@ end
 ---@param wanted (fun(value: any): boolean)?
 function Names:add_keys(t, wanted)
   local key, value = next(t)
-  for _ = 1, MAX_KEYS do
-    if key == nil then
-      return
-    end
+  while key ~= nil and self.left > 0 do
+    self.left = self.left - 1
     if not wanted or wanted(value) then
       self:add(key)
     end
@@ -233,7 +232,7 @@ local function add_any_methods(names)
 end
 
 local function collect(env, tokens, prefix)
-  local names = setmetatable({ prefix = prefix, list = {}, seen = {} }, Names)
+  local names = setmetatable({ prefix = prefix, list = {}, seen = {}, left = MAX_KEYS }, Names)
   local separator = sign_at(tokens, #tokens)
   if separator ~= "." and separator ~= ":" then
     add_names(names, env, tokens)
@@ -289,8 +288,8 @@ end
 ---@return string[] list what there is to choose from, when nothing is certain
 ---@return integer more how many are left out of the list
 function M.complete(env, text)
-  local line = text:match("[^\n]*$")
-  if line:match("^%s*$") then
+  local backwards = text:sub(-MAX_TEXT):reverse() -- a pattern for the last line would take quadratic time
+  if not backwards:match("^[^\n]*"):find("%S") then
     return "  ", {}, 0
   end
   local tokens = #text <= MAX_TEXT and tokens_of(text)
