@@ -63,6 +63,31 @@ describe("luarium repl from a pipe", function()
     end)
   end))
 
+  it("takes a statement of very many lines, and tells a fault within it", async(90, function()
+    program.with(function(place)
+      local lines = {}
+      for i = 1, 60000 do
+        lines[i] = ("  %d, -- line"):format(i)
+      end
+      local rows = table.concat(lines, "\n")
+      local result = feed(place, "t = {\n" .. rows .. "\n}\n#t\n")
+      assert.same({ "", "60000\n" }, { result.stderr, result.stdout })
+      result = feed(place, "t = {\n" .. rows .. "\n = = \n")
+      assert.same({ 1, "" }, { result.exit_code, result.stdout })
+      assert.match("line:60002: unexpected symbol", result.stderr)
+    end)
+  end))
+
+  it("goes on with a value that cannot be shown", async(60, function()
+    program.with(function(place)
+      local result = feed(place, "setmetatable({}, { __tostring = function() error('broken') end })\n_ ~= nil\n"
+        .. "setmetatable({}, { __tostring = function() luarium.sleep(0.01) return 'waited' end })\n"
+        .. "setmetatable({ a = 1 }, { __index = function(t) return t end, __pairs = error })\n")
+      assert.same({ "", "<table: its __tostring failed: line:1: broken>\ntrue\nwaited\n{ a = 1 }\n" },
+        { result.stderr, result.stdout })
+    end)
+  end))
+
   it("cuts what is long or holds itself", async(60, function()
     program.with(function(place)
       local result = feed(place, "t = {}\nt.t = t\nt\n#('x'):rep(9000), ('x'):rep(9000)\n")
@@ -85,6 +110,10 @@ describe("luarium repl on a terminal", function()
         screen:see("\nat work\n")
         screen:keys("C-c")
         screen:see("interrupted by SIGINT\n")
+        screen:enter("setmetatable({}, { __tostring = function() print('to show'); while true do end end })")
+        screen:see("\nto show\n")
+        screen:keys("C-c")
+        screen:see("\nto show\n[^>]*interrupted by SIGINT\n>\n")
         screen:enter("for i = 1,")
         screen:see("\n>>\n")
         screen:keys("C-c")

@@ -5,11 +5,13 @@ local format = require "luarium.cli.format"
 local inspect = require "luarium.cli.inspect"
 local native = require "luarium.native"
 local report = require "luarium.cli.report"
+local scan = require "luarium.cli.repl_scan"
 local task = require "luarium.task"
 
 local M = {}
 
 local MAX_STATEMENT = 4194304 -- bytes; whoever sends more meant to send a file
+local SHORT = 4096 -- bytes of a statement that is compiled at each line, so that its faults are told at once
 
 local PROMPT, CONTINUED = "> ", ">> "
 
@@ -17,7 +19,10 @@ local PROMPT, CONTINUED = "> ", ">> "
 ---@field context luarium.cli.Context
 ---@field env table the globals
 ---@field interactive boolean a person types: prompts are shown and a failure ends nothing
----@field pending string lines of a statement that is not whole yet
+---@field lines string[] of a statement that is not whole yet
+---@field size integer bytes of them
+---@field scan luarium.cli.Scan of them
+---@field statement string the one that was taken last
 local Session = {}
 Session.__index = Session
 
@@ -28,12 +33,31 @@ function M.new(context, interactive)
   local env = require("luarium.script").environment(".", function()
     return context:api()
   end)
-  return setmetatable({ context = context, env = env, interactive = interactive, pending = "" }, Session)
+  local self = setmetatable({ context = context, env = env, interactive = interactive, statement = "" }, Session)
+  self:drop()
+  return self
+end
+
+--- Forgets the lines of a statement that is not whole.
+function Session:drop()
+  self.lines, self.size, self.scan = {}, 0, scan.new()
+end
+
+--- Whether the next line begins a statement.
+---@return boolean
+function Session:is_empty()
+  return #self.lines == 0
+end
+
+--- What there is of a statement that is not whole.
+---@return string
+function Session:pending()
+  return self:is_empty() and "" or table.concat(self.lines, "\n") .. "\n"
 end
 
 ---@return string
 function Session:prompt()
-  return self.pending == "" and PROMPT or CONTINUED
+  return self:is_empty() and PROMPT or CONTINUED
 end
 
 local function ask(self)
@@ -60,9 +84,10 @@ local function compile(text, env)
   return nil, not fault:find("<eof>'?$") and fault or nil
 end
 
---- Runs the chunk so that Ctrl-C ends it alone.
-local function call(self, chunk)
+--- Runs a function so that Ctrl-C ends it alone.
+local function call(self, fn, ...)
   local results
+  local args = compat.pack(...)
   task.scope(function(scope)
     local asked = false
     self.context.interrupt = function(reason)
@@ -73,30 +98,49 @@ local function call(self, chunk)
       end
       return first -- again: the program itself is meant
     end
-    results = compat.pack(xpcall(chunk, errors.handler))
+    results = compat.pack(xpcall(fn, errors.handler, compat.unpack(args, 1, args.n)))
     self.context.interrupt = nil
   end, "line")
   return results
 end
 
+--- Shows what a statement returned; that may take long too, or fail.
 local function show(self, results)
-  local texts = {}
-  for i = 2, results.n do
-    texts[#texts + 1] = inspect.inspect(results[i])
+  if results.n < 2 then
+    return nil
   end
-  if #texts > 0 then
-    self.context:print("%s", require("luarium.secret").redact(table.concat(texts, "  ")))
-    self.env._ = results[2]
+  self.env._ = results[2]
+  local shown = call(self, inspect.inspect_all, results, 2, results.n)
+  if not shown[1] then
+    return self:fail(shown[2])
   end
+  self.context:print("%s", require("luarium.secret").redact(shown[2]))
 end
 
 --- Refuses a statement without an end.
 ---@param rest string what is to be added to it
 function Session:check_size(rest)
-  if #self.pending + #rest > MAX_STATEMENT then
+  if self.size + #rest > MAX_STATEMENT then
     errors.raise("invalid", ("a statement has at most %d bytes"):format(MAX_STATEMENT),
       { data = { hint = "luarium run FILE" } })
   end
+end
+
+--- Adds a line; returns the statement when it is whole, or its fault, or neither.
+local function add(self, line)
+  self.lines[#self.lines + 1] = line
+  self.size = self.size + #line + 1
+  self.scan:feed(line)
+  if self.size > SHORT and self.scan:is_open() then
+    return nil
+  end
+  local text = table.concat(self.lines, "\n")
+  local chunk, fault = compile(text, self.env)
+  if chunk or fault then
+    self.statement = text
+    self:drop()
+  end
+  return chunk, fault
 end
 
 --- Adds a line, and runs the statement when it is whole.
@@ -105,14 +149,15 @@ end
 ---@return integer? code the session is over
 ---@return boolean? failed
 function Session:take(line)
-  local text = self.pending .. line
-  if text:match("^%s*$") then
-    return nil
-  elseif self.interactive and (text == "exit" or text == "quit") and rawget(self.env, text) == nil then
-    return 0
+  if self:is_empty() then
+    self.statement = ""
+    if not line:find("%S") then
+      return nil
+    elseif self.interactive and (line == "exit" or line == "quit") and rawget(self.env, line) == nil then
+      return 0
+    end
   end
-  local chunk, fault = compile(text, self.env)
-  self.pending = not chunk and not fault and text .. "\n" or ""
+  local chunk, fault = add(self, line)
   if fault then
     return self:fail(errors.new("invalid", fault, { name = "SYNTAX" }))
   elseif chunk then
@@ -143,8 +188,9 @@ end
 --- Without a terminal the last line may end without a newline, and what is not whole then is a fault.
 function Session:finish(rest)
   local code = self:take(rest)
-  if not code and self.pending ~= "" then
-    code = self:fail(errors.new("invalid", "the input ended within a statement", { name = "SYNTAX" }))
+  if not code and not self:is_empty() then
+    local _, fault = compile(self:pending(), self.env)
+    code = self:fail(errors.new("invalid", fault or "the input ended within a statement", { name = "SYNTAX" }))
   end
   return code
 end
@@ -152,7 +198,7 @@ end
 --- Ctrl-C while nothing runs: what was typed is dropped.
 local function drop_typed(self)
   self.context.interrupt = function()
-    self.pending = ""
+    self:drop()
     io.stdout:write("\n")
     ask(self)
     return true

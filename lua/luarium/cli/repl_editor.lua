@@ -117,7 +117,7 @@ end
 local function answer(session, text, cursor)
   local before = text:sub(1, cursor)
   local ok, insert, list, more = pcall(require("luarium.cli.repl_complete").complete, session.env,
-    session.pending .. before)
+    session:pending() .. before)
   if not ok then
     return "", "" -- no name is worth an error in the middle of a line
   end
@@ -158,12 +158,11 @@ end
 
 --- Runs a line; a statement is kept when it has ended, because only then its secrets are known.
 local function take_line(self, session, line)
-  local statement = session.pending .. line
   session:check_size(line)
   local results = compat.pack(pcall(session.take, session, line))
   drop_on_interrupt(self)
-  if session.pending == "" then
-    remember(self, statement)
+  if session:is_empty() then
+    remember(self, session.statement)
   end
   if not results[1] then
     error(results[2], 0)
@@ -195,7 +194,7 @@ local function run(self, session)
     if event == "end" then
       return session:finish("") or 0
     elseif event == "dropped" then
-      session.pending = ""
+      session:drop()
     else
       code = take_lines(self, session, text)
     end
