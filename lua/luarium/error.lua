@@ -39,6 +39,28 @@ M.kinds = {
   internal = "a script or Luarium itself failed",
 }
 
+--- Any value as text. A value's own __tostring may fail or give something else.
+local function text_of(value)
+  if type(value) == "string" then
+    return value
+  end
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or "a " .. type(value)
+end
+
+--- The message that a table of the script's own carries, if it does; its __index may fail.
+---@param value any
+---@return string?
+function M.message_of(value)
+  if type(value) ~= "table" then
+    return nil
+  end
+  local ok, message = pcall(function()
+    return value.message
+  end)
+  return ok and type(message) == "string" and message or nil
+end
+
 --- Makes an error object without raising it.
 ---@param kind string
 ---@param message string
@@ -50,7 +72,7 @@ function M.new(kind, message, fields)
   for key, value in pairs(fields or {}) do
     err[key] = value
   end
-  err.kind, err.message = kind, type(message) == "string" and message or tostring(message)
+  err.kind, err.message = kind, text_of(message)
   return setmetatable(err, mt)
 end
 
@@ -77,10 +99,41 @@ function M.from(value)
   if M.is(value) then
     return value
   end
-  if type(value) == "table" and type(value.message) == "string" then
-    return M.new("internal", value.message, { cause = value })
+  return M.new("internal", M.message_of(value) or text_of(value), { cause = type(value) ~= "string" and value or nil })
+end
+
+--- The same error in an object of its own.
+---@param err luarium.Error
+---@return luarium.Error
+function M.copy(err)
+  local copy = {}
+  for key, value in next, err do
+    copy[key] = value
   end
-  return M.new("internal", tostring(value), { cause = type(value) ~= "string" and value or nil })
+  return setmetatable(copy, mt)
+end
+
+local texts = { "op", "provider", "name", "place", "traceback" }
+local numbers = { "status", "code", "retry_after" }
+
+--- Any error value as an error object that whoever reports it can rely on: scripts may put anything into its fields.
+---@param value any
+---@return luarium.Error
+function M.normal(value)
+  local err = M.copy(M.from(value))
+  local kind = rawget(err, "kind")
+  err.kind = type(kind) == "string" and M.kinds[kind] and kind or "internal"
+  err.message = text_of(rawget(err, "message"))
+  for _, key in ipairs(texts) do
+    err[key] = type(err[key]) == "string" and err[key] or nil
+  end
+  for _, key in ipairs(numbers) do
+    local number = err[key]
+    err[key] = type(number) == "number" and number - number == 0 and number or nil -- neither NaN nor infinite
+  end
+  err.retryable = err.retryable == true or nil
+  err.data = type(err.data) == "table" and err.data or nil
+  return err
 end
 
 --- A message handler for xpcall: strings become objects, and objects learn where they were raised. Tables of
@@ -121,27 +174,30 @@ function Error:wrap(op, fields)
   return setmetatable(err, mt)
 end
 
---- All that is known, over several lines.
+--- What is known beside the message: where it was raised, and the errors behind it.
+---@param err luarium.Error
 ---@return string
-function Error:trace()
-  local lines = { tostring(self) .. " [" .. self.kind .. "]" }
-  if self.traceback then
-    lines[#lines + 1] = self.traceback
-  end
-  local cause, depth = self.cause, 0
+function M.details(err)
+  local lines = { type(err.traceback) == "string" and err.traceback or nil }
+  local cause, depth = err.cause, 0
   while cause ~= nil and depth < 8 do
-    lines[#lines + 1] = "caused by: " .. tostring(cause)
-    cause = type(cause) == "table" and cause.cause or nil
+    lines[#lines + 1] = "caused by: " .. (not M.is(cause) and M.message_of(cause) or text_of(cause))
+    cause = type(cause) == "table" and rawget(cause, "cause") or nil
     depth = depth + 1
   end
   return table.concat(lines, "\n")
 end
 
+--- All that is known, over several lines.
+---@return string
+function Error:trace()
+  local details = M.details(self)
+  return ("%s [%s]%s"):format(tostring(self), text_of(self.kind), details ~= "" and "\n" .. details or "")
+end
+
 function mt.__tostring(self)
-  if self.op then
-    return self.op .. ": " .. self.message
-  end
-  return self.message
+  local message = text_of(self.message)
+  return type(self.op) == "string" and self.op .. ": " .. message or message
 end
 
 return M

@@ -156,7 +156,7 @@ function M.span(name, fields, fn, ...)
     end
     local duration = native.loop.monotonic() - began
     if not ok then
-      tell("error", { duration = duration, error = errors.from((...)) })
+      tell("error", { duration = duration, error = errors.normal((...)) })
       error((...), 0)
     end
     local result = ...
@@ -184,13 +184,17 @@ function M.current_span()
   return not task and outside or nil
 end
 
-local function plain(value)
+local function plain(value, copies)
   if errors.is(value) then
-    return { kind = value.kind, message = value.message, op = value.op, provider = value.provider }
+    local err = errors.normal(value)
+    return { kind = err.kind, message = err.message, op = err.op, provider = err.provider }
   elseif type(value) == "table" then
-    local copy = {}
-    for key, item in pairs(value) do
-      copy[key] = plain(item)
+    local copy = copies[value] or {}
+    if not copies[value] then
+      copies[value] = copy
+      for key, item in next, value do
+        copy[key] = plain(item, copies)
+      end
     end
     return copy
   elseif type(value) == "function" or type(value) == "userdata" or type(value) == "thread" then
@@ -203,7 +207,7 @@ end
 ---@param record luarium.EventRecord
 ---@return string
 function M.to_json(record)
-  local text = json.encode_bytes(plain(record))
+  local text = json.encode_bytes(plain(record, {}))
   return text or json.encode({ event = record.event, time = record.time, unencodable = true })
 end
 

@@ -351,22 +351,6 @@ function M.is_declaration(value)
   return type(value) == "table" and (type(value.run) == "function" or type(value.inputs) == "table")
 end
 
---- What a value looks like, for errors that are neither text nor error objects.
-local function inspect(value, depth)
-  if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then
-    return type(value) == "string" and ("%q"):format(require("luarium.secret").redact(value)) or tostring(value)
-  elseif (depth or 0) >= 2 then
-    return "{...}"
-  end
-  local parts = {}
-  for key, item in pairs(value) do
-    parts[#parts + 1] = (type(key) == "string" and key or "[" .. tostring(key) .. "]") .. " = "
-      .. inspect(item, (depth or 0) + 1)
-  end
-  table.sort(parts)
-  return "{ " .. table.concat(parts, ", ") .. " }"
-end
-
 --- Where in the script, or in a module beside it, the error came from.
 local function place(folder)
   for level = 3, 60 do
@@ -387,8 +371,7 @@ local function handler(script)
       if value.kind == "cancelled" or value.place then
         return value
       end
-      local err = value.op and value:wrap(value.op, { cause = value.cause }) or errors.new(value.kind, value.message,
-        value)
+      local err = errors.copy(value)
       err.place = place(script.folder)
       err.traceback = err.traceback or debug.traceback(nil, 2)
       return err
@@ -398,10 +381,8 @@ local function handler(script)
       message = require("luarium.advice").improve(value)
     elseif value == nil then
       message = "the script raised nil"
-    elseif type(value) == "table" and type(value.message) == "string" then
-      message = value.message
     else
-      message = "the script raised " .. inspect(value)
+      message = errors.message_of(value) or "the script raised " .. require("luarium.inspect").line(value)
     end
     local where = place(script.folder)
     if where and message:find(where, 1, true) then

@@ -85,42 +85,56 @@ function M.redact(text)
   return text
 end
 
---- A copy of a table with every string redacted and every secret named; for events and reports.
----@param value any
----@return any
-function M.redact_value(value, depth)
-  depth = depth or 0
+local MAX_DEPTH = 100 -- of what is told of in events and reports
+
+local function redacted_copy(value, depth, copies)
   if type(value) == "string" then
     return M.redact(value)
   elseif M.is(value) then
     return tostring(value)
-  elseif type(value) == "table" and depth < 12 then
-    local copy = {}
-    for key, item in pairs(value) do
-      copy[type(key) == "string" and M.redact(key) or key] = M.redact_value(item, depth + 1)
-    end
-    return setmetatable(copy, errors.is(value) and errors.mt or nil)
+  elseif type(value) ~= "table" then
+    return value
+  elseif copies[value] then
+    return copies[value]
+  elseif depth > MAX_DEPTH then
+    return "..."
   end
-  return value
+  local copy = {}
+  copies[value] = copy
+  for key, item in next, value do
+    copy[type(key) == "string" and M.redact(key) or key] = redacted_copy(item, depth + 1, copies)
+  end
+  return setmetatable(copy, errors.is(value) and errors.mt or nil)
 end
+
+--- A copy of a table with every string redacted and every secret named; for events and reports.
+---@param value any
+---@return any
+function M.redact_value(value)
+  return redacted_copy(value, 0, {})
+end
+
+local MAX_CAUSES = 8
 
 --- An error without secrets in its message and those of its causes; its data stays as it is.
 ---@param err any
+---@param depth integer? for itself
 ---@return any
-function M.redact_error(err)
+function M.redact_error(err, depth)
+  depth = depth or 0
   if not errors.is(err) then
     return err
+  elseif depth > MAX_CAUSES then
+    return nil -- nobody looks that far
   end
-  local message, cause = M.redact(err.message), M.redact_error(err.cause)
+  local message = type(err.message) == "string" and M.redact(err.message) or err.message
+  local cause = M.redact_error(err.cause, depth + 1)
   if message == err.message and cause == err.cause then
     return err
   end
-  local clean = {}
-  for key, value in pairs(err) do
-    clean[key] = value
-  end
+  local clean = errors.copy(err)
   clean.message, clean.cause = message, cause
-  return setmetatable(clean, errors.mt)
+  return clean
 end
 
 --- A redactor for a stream: a secret that is cut by a chunk border is still found. Call it with each chunk, and

@@ -1,5 +1,5 @@
 --- What the repl shows of values, also of those that were made to do harm.
-local inspect = require("luarium.cli.inspect").inspect
+local inspect = require("luarium.inspect").inspect
 local log = require "luarium.log"
 local secret = require "luarium.secret"
 

@@ -2,7 +2,7 @@
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
-local inspect = require "luarium.cli.inspect"
+local inspect = require "luarium.inspect"
 local native = require "luarium.native"
 local report = require "luarium.cli.report"
 local scan = require "luarium.cli.repl_scan"
@@ -172,12 +172,12 @@ function Session:take(line)
 end
 
 --- What a failure means: the end of the session, or a message.
----@param err luarium.Error
+---@param err any
 ---@return integer? code
 ---@return boolean failed
 function Session:fail(err)
-  if err.kind == "cancelled" and err.name == "EXIT" then
-    return err.data.code, false
+  if errors.is(err, "cancelled") and err.name == "EXIT" then
+    return report.exit_code(err), false
   elseif task.cancel_reason() then
     error(err, 0)
   end

@@ -41,8 +41,9 @@ function M.code(err, context)
 end
 
 local function hint_of(err, verbose)
-  if err.data and type(err.data) == "table" and err.data.hint then
-    return "try `" .. err.data.hint .. "`"
+  local hint = err.data and rawget(err.data, "hint")
+  if type(hint) == "string" then
+    return "try `" .. hint .. "`"
   elseif err.kind == "internal" and verbose then
     return nil
   elseif err.kind == "cancelled" or err.name == "SYNTAX" then
@@ -57,35 +58,57 @@ local function clean(text)
 end
 M.clean = clean
 
+--- So much of a text that it does not flood the terminal. Secrets go first: of one that is cut the rest would stay.
+local function bounded(text, max_bytes, max_lines)
+  text = require("luarium.secret").redact(text)
+  local shown, stop = text:sub(1, max_bytes), 0
+  for _ = 1, max_lines do
+    stop = stop and shown:find("\n", stop + 1, true)
+  end
+  shown = stop and shown:sub(1, stop - 1) or shown
+  return #shown < #text and ("%s ... (%d bytes)"):format(clean(shown), #text) or clean(shown)
+end
+
+local function one_line(text)
+  return text and (bounded(text, 1000, 1000):gsub("\n", " "))
+end
+
+--- The code that a script gave to os.exit, which may be anything.
+---@param err luarium.Error
+---@return integer
+function M.exit_code(err)
+  local code = type(err.data) == "table" and err.data.code
+  return type(code) == "number" and code % 1 == 0 and math.floor(code) % 256 or 1
+end
+
 --- Writes a failure to standard error and returns the exit code.
 ---@param value any what was raised
 ---@param context table
 ---@return integer
 function M.failure(value, context)
-  local err = errors.from(value)
+  local err = errors.normal(value)
   if err.name == "EPIPE" and context.writes_through then
     return 141 -- whoever read our output went away, as `head` does: no news
   end
   local code = context.signal_code or M.code(err, context)
-  local trace = context.verbose and err.trace and err:trace()
-  local hint = hint_of(err, context.verbose)
+  local message, place, hint = bounded(tostring(err), 4000, 20), one_line(err.place),
+    one_line(hint_of(err, context.verbose))
   local stderr = require("luarium.cli.writer").of(2)
   io.stdout:flush()
   if context.json then
     local json = require "luarium.json"
     stderr:push(json.encode_bytes({ error = {
-      kind = err.kind, message = clean(tostring(err)), place = err.place, name = err.name, op = err.op,
-      provider = err.provider, retryable = err.retryable or false, hint = hint, exit_code = code,
+      kind = err.kind, message = message, place = place, name = one_line(err.name), op = one_line(err.op),
+      provider = one_line(err.provider), retryable = err.retryable or false, hint = hint, exit_code = code,
     } }) .. "\n")
     return code
   end
-  stderr:push("luarium: " .. clean(tostring(err)) .. (err.place and " (" .. err.place .. ")" or "") .. "\n")
-  if trace then
-    local rest = trace:gsub("^[^\n]*\n", "") -- the first line was just shown
-    stderr:push(clean(rest) .. "\n")
+  stderr:push("luarium: " .. message .. (place and " (" .. place .. ")" or "") .. "\n")
+  if context.verbose then
+    stderr:push(bounded(errors.details(err), 40000, 400) .. "\n")
   end
   if hint then
-    stderr:push("hint: " .. clean(tostring(hint)) .. "\n")
+    stderr:push("hint: " .. hint .. "\n")
   end
   return code
 end

@@ -126,7 +126,7 @@ local function run(args, context)
   require("luarium.cli.main_task").note_open(context)
   if not ok then
     if require("luarium.error").is(err, "cancelled") and err.name == "EXIT" then
-      return err.data.code
+      return require("luarium.cli.report").exit_code(err)
     end
     error(err, 0)
   end

@@ -9,6 +9,7 @@ local M = {}
 local MAX_DEPTH, MAX_FIELDS, MAX_TEXT, WIDTH = 4, 100, 4000, 100
 local MAX_KEYS = 10000  -- looked at in one table
 local MAX_ALL = 65536   -- bytes, about, of all that is shown at once
+local MAX_LINE = 400    -- the same of a value within a message
 
 local escapes = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\""] = "\\\"", ["\\"] = "\\\\" }
 
@@ -120,7 +121,7 @@ local function show_table(value, depth, seen, budget)
   local parts = fields(value, depth, seen, budget)
   seen[value] = nil
   local line = "{ " .. table.concat(parts, ", ") .. " }"
-  if #line + 2 * depth <= WIDTH and not line:find("\n", 1, true) then
+  if budget.one_line or #line + 2 * depth <= WIDTH and not line:find("\n", 1, true) then
     return line
   end
   local indent = ("  "):rep(depth + 1)
@@ -154,6 +155,14 @@ function M.inspect_all(values, first, last)
     texts[#texts + 1] = show(values[i], 0, {}, budget)
   end
   return table.concat(texts, "  ")
+end
+
+--- A value as a part of one line.
+---@param value any
+---@return string
+function M.line(value)
+  local shown = log.neutral(show(value, 0, {}, { left = MAX_LINE, one_line = true }))
+  return #shown > 2 * MAX_LINE and shown:sub(1, MAX_LINE) .. " ..." or shown
 end
 
 ---@param value any
