@@ -1,26 +1,18 @@
 local dockerd = require "spec.support.dockerd"
+local peer = require "spec.support.peer"
 
-local missing = dockerd.missing()
-if missing then
-  describe("conformance of docker", function()
-    pending(missing)
-  end)
+local engine = peer("conformance of docker", dockerd)
+if not engine then
   return
 end
 
-local engine = dockerd.start()
-
-require "spec.support.conformance"("conformance of docker", {
-  provider = { "docker", host = engine.host, image = engine.image },
-}, function(reason)
+require "spec.support.conformance"("conformance of docker", function()
+  return { provider = { "docker", host = engine.host, image = engine.image } }
+end, function(reason)
   pending(reason)
 end)
 
 describe("conformance of docker", function()
-  teardown(function()
-    engine:stop()
-  end)
-
   it("leaves no container", function()
     assert.same({}, engine:containers())
   end)

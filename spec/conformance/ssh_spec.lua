@@ -1,20 +1,12 @@
 local config = require "luarium.config"
+local peer = require "spec.support.peer"
 local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
 
-local missing = sshd.missing()
-if missing then
-  describe("conformance of ssh", function()
-    pending(missing)
-  end)
+local server = peer("conformance of ssh", sshd)
+if not server then
   return
 end
-
-local server = sshd.start()
-
-teardown(function()
-  server:stop()
-end)
 
 -- A port that is forwarded stays open as long as its connection: opened here, no check is blamed for it.
 before_each(function()
@@ -26,6 +18,8 @@ before_each(function()
   end
 end)
 
-require "spec.support.conformance"("conformance of ssh", { provider = server:provider() }, function(reason)
+require "spec.support.conformance"("conformance of ssh", function()
+  return { provider = server:provider() }
+end, function(reason)
   pending(reason)
 end)

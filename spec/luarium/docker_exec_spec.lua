@@ -2,28 +2,14 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local dockerd = require "spec.support.dockerd"
 local native = require "luarium.native"
+local peer = require "spec.support.peer"
 local sandbox = require "luarium.sandbox"
 local task = require "luarium.task"
 
-local missing = dockerd.missing()
-if missing then
-  describe("docker exec", function()
-    pending(missing)
-  end)
+local engine = peer("docker exec", dockerd, { prepare = boxes.configure })
+if not engine then
   return
 end
-
-local engine, finish
-
-setup(function()
-  engine = dockerd.start()
-  finish = boxes.configure(engine)
-end)
-
-teardown(function()
-  finish()
-  engine:stop()
-end)
 
 local with, error_of = boxes.with, boxes.error_of
 local monotonic = native.loop.monotonic

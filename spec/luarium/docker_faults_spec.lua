@@ -3,33 +3,26 @@ local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
 local native = require "luarium.native"
+local peer = require "spec.support.peer"
 local proxies = require "spec.support.proxy"
 local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
 
-local missing = dockerd.missing() or proxies.missing()
-if missing then
-  describe("docker with faults", function()
-    pending(missing)
-  end)
+local proxy
+
+local engine = peer("docker with faults", { dockerd, proxies }, { prepare = function(engine)
+  proxy = proxies.start(engine.socket)
+  local finish = boxes.configure({ host = proxy.host, image = engine.image })
+  return function()
+    finish()
+    proxy:stop()
+  end
+end })
+if not engine then
   return
 end
-
-local engine, proxy, finish
-
-setup(function()
-  engine = dockerd.start()
-  proxy = proxies.start(engine.socket)
-  finish = boxes.configure({ host = proxy.host, image = engine.image })
-end)
-
-teardown(function()
-  finish()
-  proxy:stop()
-  engine:stop()
-end)
 
 before_each(function()
   proxy:clear()

@@ -5,38 +5,31 @@ local dockerd = require "spec.support.dockerd"
 local event = require "luarium.event"
 local json = require "luarium.json"
 local native = require "luarium.native"
+local peer = require "spec.support.peer"
 local proxies = require "spec.support.proxy"
 local registries = require "spec.support.docker_registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local secret = require "luarium.secret"
 
-local missing = dockerd.missing() or registries.missing() or proxies.missing()
-if missing then
-  describe("docker images", function()
-    pending(missing)
-  end)
-  return
-end
+local registry, image
 
-local engine, registry, image, finish
-
-setup(function()
-  engine = dockerd.start()
+local engine = peer("docker images", { dockerd, registries, proxies }, { prepare = function(engine)
   registry = registries.start()
   -- some weight, so that there is progress to tell of
   scratch.sh("head -c 8000000 /dev/urandom >" .. engine.dir .. "/rootfs/weight")
   engine:import(engine.dir .. "/rootfs", "heavy:1")
   image = registry:push(engine, "heavy:1")
   engine:ask("DELETE", "/images/heavy:1")
-  finish = boxes.configure(engine)
-end)
-
-teardown(function()
-  finish()
-  registry:stop()
-  engine:stop()
-end)
+  local finish = boxes.configure(engine)
+  return function()
+    finish()
+    registry:stop()
+  end
+end })
+if not engine then
+  return
+end
 
 local error_of = boxes.error_of
 

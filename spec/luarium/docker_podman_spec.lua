@@ -2,28 +2,14 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local conformance = require "luarium.conformance"
+local peer = require "spec.support.peer"
 local podman = require "spec.support.podman"
 local sandbox = require "luarium.sandbox"
 
-local missing = podman.missing()
-if missing then
-  describe("docker over podman", function()
-    pending(missing)
-  end)
+local engine = peer("docker over podman", podman, { prepare = boxes.configure })
+if not engine then
   return
 end
-
-local engine, finish
-
-setup(function()
-  engine = podman.start()
-  finish = boxes.configure(engine)
-end)
-
-teardown(function()
-  finish()
-  engine:stop()
-end)
 
 describe("docker over podman", function()
   -- the others say nothing about the engine that these do not, and take five minutes

@@ -3,30 +3,16 @@ local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
 local http = require "luarium.http"
+local peer = require "spec.support.peer"
 local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
 
-local missing = dockerd.missing()
-if missing then
-  describe("docker", function()
-    pending(missing)
-  end)
+local engine = peer("docker", dockerd, { prepare = boxes.configure })
+if not engine then
   return
 end
-
-local engine, finish
-
-setup(function()
-  engine = dockerd.start()
-  finish = boxes.configure(engine)
-end)
-
-teardown(function()
-  finish()
-  engine:stop()
-end)
 
 local with, error_of = boxes.with, boxes.error_of
 

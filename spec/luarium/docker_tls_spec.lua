@@ -2,20 +2,17 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
+local peer = require "spec.support.peer"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 
-local missing = dockerd.missing() or scratch.sh("command -v openssl || true") == "" and "openssl is not installed" or nil
-if missing then
-  describe("docker over TCP", function()
-    pending(missing)
-  end)
-  return
-end
+local openssl = { missing = function()
+  return scratch.sh("command -v openssl || true") == "" and "openssl is not installed" or nil
+end }
 
-local engine, finish, certs, tls_port
+local certs, tls_port
 
-setup(function()
+local function make_certificates()
   certs = scratch.make()
   scratch.sh(([[
     cd DIR
@@ -30,19 +27,27 @@ setup(function()
     issue server- server "subjectAltName=IP:127.0.0.1"
     issue "" client "extendedKeyUsage=clientAuth"
     mkdir stranger && cp ca.pem stranger/]]):gsub("DIR", certs))
-  math.randomseed(os.time() + tonumber(certs:sub(-6), 36) % 100000)
-  tls_port = math.random(10000, 31000)
-  engine = dockerd.start({ args = { "--host", "tcp://127.0.0.1:" .. tls_port, "--tlsverify", "--tlscacert",
-    certs .. "/ca.pem", "--tlscert", certs .. "/server-cert.pem", "--tlskey", certs .. "/server-key.pem" } })
-  finish = boxes.configure({ host = "tcp://127.0.0.1:" .. tls_port, image = engine.image },
-    { cert_path = certs, tls_verify = true })
-end)
+end
 
-teardown(function()
-  finish()
-  engine:stop()
-  scratch.drop(certs)
-end)
+local engine = peer("docker over TCP", { dockerd, openssl }, {
+  start = function(at_end)
+    make_certificates()
+    at_end(function()
+      scratch.drop(certs)
+    end)
+    math.randomseed(os.time() + tonumber(certs:sub(-6), 36) % 100000)
+    tls_port = math.random(10000, 31000)
+    return dockerd.start({ args = { "--host", "tcp://127.0.0.1:" .. tls_port, "--tlsverify", "--tlscacert",
+      certs .. "/ca.pem", "--tlscert", certs .. "/server-cert.pem", "--tlskey", certs .. "/server-key.pem" } })
+  end,
+  prepare = function(engine)
+    return boxes.configure({ host = "tcp://127.0.0.1:" .. tls_port, image = engine.image },
+      { cert_path = certs, tls_verify = true })
+  end,
+})
+if not engine then
+  return
+end
 
 describe("docker over TCP", function()
   it("does all that it does over a socket, stdin's end and large transfers too", async(120, function()

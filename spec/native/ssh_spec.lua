@@ -1,29 +1,17 @@
 --- luarium.native.ssh below the provider: order of calls, ends, what is refused.
 local async = require "spec.support.async"
 local native = require "luarium.native"
+local peer = require "spec.support.peer"
 local scratch = require "spec.support.scratch"
 local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
 
 local await = task.await
 
-local missing = sshd.missing()
-if missing then
-  describe("native.ssh", function()
-    pending(missing)
-  end)
+local server = peer("native.ssh", sshd)
+if not server then
   return
 end
-
-local server
-
-setup(function()
-  server = sshd.start()
-end)
-
-teardown(function()
-  server:stop()
-end)
 
 local function session()
   return assert(native.ssh.session({ host = "127.0.0.1", port = server.port }))

@@ -1,28 +1,16 @@
 --- Getting in: keys of every kind, the agent, what is refused and how that is told; and whether it is the right host.
 local async = require "spec.support.async"
 local errors = require "luarium.error"
+local peer = require "spec.support.peer"
 local scratch = require "spec.support.scratch"
 local secret = require "luarium.secret"
 local ssh = require "luarium.ssh"
 local sshd = require "spec.support.sshd"
 
-local missing = sshd.missing()
-if missing then
-  describe("ssh: getting in", function()
-    pending(missing)
-  end)
+local server = peer("ssh: getting in", sshd)
+if not server then
   return
 end
-
-local server
-
-setup(function()
-  server = sshd.start()
-end)
-
-teardown(function()
-  server:stop()
-end)
 
 --- The options to reach the server, without the adapter's name.
 local function options(more)

@@ -5,6 +5,7 @@ local config = require "luarium.config"
 local errors = require "luarium.error"
 local luarium = require "luarium"
 local native = require "luarium.native"
+local peer = require "spec.support.peer"
 local scratch = require "spec.support.scratch"
 local ssh = require "luarium.ssh"
 local sshd = require "spec.support.sshd"
@@ -12,23 +13,10 @@ local state = require "spec.support.state"
 local task = require "luarium.task"
 local tcp_proxy = require "spec.support.tcp_proxy"
 
-local missing = sshd.missing()
-if missing then
-  describe("ssh: faults", function()
-    pending(missing)
-  end)
+local server = peer("ssh: faults", sshd)
+if not server then
   return
 end
-
-local server
-
-setup(function()
-  server = sshd.start()
-end)
-
-teardown(function()
-  server:stop()
-end)
 
 --- Options to reach the server through a proxy; silence is noticed soon.
 local function through(proxy, more)

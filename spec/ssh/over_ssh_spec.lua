@@ -3,29 +3,17 @@ local async = require "spec.support.async"
 local config = require "luarium.config"
 local conformance = require "luarium.conformance"
 local luarium = require "luarium"
+local peer = require "spec.support.peer"
 local scratch = require "spec.support.scratch"
 local state = require "spec.support.state"
 local vm_service = require "spec.support.vm_service"
 
 require "spec.support.vm_vendor"
 
-local missing = vm_service.missing()
-if missing then
-  describe("ssh: machines of a vendor", function()
-    pending(missing)
-  end)
+local service = peer("ssh: machines of a vendor", vm_service)
+if not service then
   return
 end
-
-local service
-
-setup(function()
-  service = vm_service.start()
-end)
-
-teardown(function()
-  service:stop()
-end)
 
 local function with_vendor(fn)
   state.with(function()

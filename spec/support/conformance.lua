@@ -24,7 +24,7 @@ end
 
 --- Registers a describe block that runs every check over a provider.
 ---@param title string
----@param options table for conformance.open
+---@param options table|fun(): table for conformance.open
 ---@param skip fun(reason: string) busted's pending, which only a function of the spec file itself can reach
 return function(title, options, skip)
   busted.describe(title, function()
@@ -33,7 +33,7 @@ return function(title, options, skip)
     busted.lazy_setup(function()
       state = state_folder()
       config.configure({ state_dir = state })
-      session = task.run(conformance.open, options)
+      session = task.run(conformance.open, type(options) == "function" and options() or options)
       settle()
     end)
 

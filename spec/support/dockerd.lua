@@ -10,15 +10,15 @@ local sh, quote = scratch.sh, scratch.quote
 
 local M = {}
 
-local tried, failure = false, nil
+local tried, failure, spare = false, nil, nil
 
---- Starts one, once in a process, to see whether it can be.
+--- Starts one, once in a process, to see whether it can be. The next start() takes it.
 local function try()
   if not tried then
     tried = true
     local ok, engine = pcall(M.start)
     if ok then
-      engine:stop()
+      spare = engine
     else
       failure = tostring(engine):gsub("%s+", " "):sub(1, 300)
     end
@@ -184,6 +184,13 @@ end
 ---@param options {args?: string[], data_size?: string}? options of dockerd; a bound for all that it stores, such as "64m"
 ---@return table engine
 function M.start(options)
+  local ready = spare
+  spare = nil
+  if ready and not options then
+    return ready
+  elseif ready then
+    ready:stop()
+  end
   options = options or {}
   local dir = scratch.make()
   scratch.write(dir .. "/keeper.sh", KEEPER)
