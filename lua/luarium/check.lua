@@ -2,6 +2,7 @@
 --- with what was expected.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
+local utf8 = require "luarium.utf8"
 
 local M = {}
 
@@ -91,6 +92,9 @@ local matchers = {
   text = function(v)
     return type(v) == "string" and not v:find("\0", 1, true)
   end,
+  name = function(v)
+    return M.is_name(v)
+  end,
   number = function(v)
     return type(v) == "number" and v == v
   end,
@@ -142,6 +146,8 @@ local matchers = {
 
 local expected = {
   text = "text without NUL bytes",
+  name = "a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', that does not begin with '-' or "
+    .. "'sbx_'",
   seconds = "seconds (a number from 0 to ten years)",
   size = "a whole number of at least 0",
   integer = "a whole number",
@@ -160,6 +166,19 @@ local expected = {
 M.is_secret = function()
   return false
 end
+
+--- The one rule for names of sandboxes: they are shown on terminals, are words of commands (`luarium cp NAME:path`),
+--- and must not look like an id.
+---@param value any
+---@return boolean
+function M.is_name(value)
+  return type(value) == "string" and #value >= 1 and #value <= 100 and utf8.is_valid(value)
+    and not value:find("[%c:/]") and not value:find("\194[\128-\159]") and not value:find("^%-")
+    and not value:find("^sbx_")
+end
+
+--- What M.is_name expects, in words.
+M.NAME = expected.name
 
 local function describe(value)
   if type(value) == "string" then

@@ -45,9 +45,10 @@ describe("luarium", function()
     { { "create", "--json=1" }, "create: option --json takes no value" },
     { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, more than 0, got 'soon'" },
     { { "create", "--timeout", "0" }, "create: option --timeout: expected seconds, more than 0, got '0'" },
-    { { "create", "-n", "a:b" }, "create: 'a:b' is no name: expected a text without ':' and '/'" },
-    { { "create", "-n", "" }, "create: '' is no name" },
-    { { "create", "-n", "sbx_01" }, "create: 'sbx_01' is no name" },
+    { { "create", "-n", "a:b" }, "option -n: expected a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', "
+      .. "that does not begin with '-' or 'sbx_', got 'a:b'" },
+    { { "create", "-n", "" }, "option -n: expected a name" },
+    { { "create", "-n", "sbx_01" }, "or 'sbx_', got 'sbx_01'" },
     { { "create", "-e", "1A=2" }, "create: option -e: expected NAME=VALUE" },
     { { "provider", "new", "local" }, "provider new: 'local' is built in" },
     { { "create", "-e", "no value" }, "create: option -e: expected NAME=VALUE, or the NAME" },

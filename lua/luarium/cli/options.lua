@@ -7,8 +7,8 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "count", "positive" (whole numbers from 0 and 1), "seconds", "pair" (NAME=VALUE), "env"
----  (also NAME alone: a secret from our environment)
+---@field type string? "count", "positive" (whole numbers from 0 and 1), "seconds", "name" (of a sandbox),
+---  "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -72,6 +72,10 @@ local converters = {
   seconds_or_none = function(text)
     local n = tonumber(text)
     return n and n >= 0 and n <= 315360000 and n or nil, "seconds"
+  end,
+  name = function(text)
+    local check = require "luarium.check"
+    return check.is_name(text) and text or nil, check.NAME
   end,
   pair = function(text)
     local key, value = text:match("^([^=]+)=(.*)$")

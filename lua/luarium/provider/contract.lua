@@ -60,7 +60,7 @@ end
 
 --- What `create` may be asked for. A provider that has no use for one ignores it only if it says so in `ignores`.
 M.create_options = {
-  provider = "text|table", name = "text", image = "text", env = "map", labels = "map", cwd = "text",
+  provider = "text|table", name = "name", image = "text", env = "map", labels = "map", cwd = "text",
   timeout = "seconds", cpu = "number", memory = "number", disk = "number", network = "boolean|text",
   user = "text", command = "strings", ports = "list", volumes = "list", options = "table",
 }

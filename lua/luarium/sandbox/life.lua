@@ -107,7 +107,7 @@ end
 ---@param options {name?: string}?
 ---@return luarium.Sandbox
 function Sandbox:fork(options)
-  options = check.options(options, { name = "text" }, "fork")
+  options = check.options(options, { name = "name" }, "fork")
   local instance = object.instances[self]
   local record = object.record_of(self, "creating")
   record.id, record.name = "sbx_" .. native.crypto.ulid():lower(), options.name

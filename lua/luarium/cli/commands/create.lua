@@ -1,14 +1,5 @@
 --- luarium create
 local format = require "luarium.cli.format"
-local options = require "luarium.cli.options"
-
---- A name must be of use in other commands: `luarium cp NAME:path` has a colon, ids begin with sbx_.
-local function check_name(name)
-  if name and (name == "" or name:find("[%c:/]") or name:find("^%-") or name:find("^sbx_")) then
-    options.usage_error(("create: '%s' is no name: expected a text without ':' and '/' that does not begin with '-' "
-      .. "or 'sbx_'"):format(require("luarium.log").neutral(name)), "luarium create --name demo")
-  end
-end
 
 --- A name that others have is of less use.
 local function warn_of_namesakes(context, luarium, name)
@@ -24,7 +15,8 @@ return {
   about = "The sandbox stays until `luarium destroy`, or until its --timeout is over.",
   example = "box=$(luarium create --name demo --env GREETING=hello)",
   options = {
-    { "-n --name", value = "NAME", about = "a name of your own, to find it by" },
+    { "-n --name", value = "NAME", type = "name", about = "a name of your own, to find it by: up to 100 bytes, "
+      .. "without control characters, `:` and `/`, not beginning with `-` or `sbx_`" },
     { "-i --image", value = "IMAGE", about = "the image to start from, where the provider has images" },
     { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
       about = "environment of every command in it; NAME alone: a secret, read from our environment" },
@@ -33,7 +25,6 @@ return {
     { "-w --cwd", value = "DIR", about = "the working directory" },
   },
   run = function(args, context)
-    check_name(args.name)
     context:task(function()
       local luarium = context:api()
       warn_of_namesakes(context, luarium, args.name)
