@@ -104,10 +104,12 @@ static void on_connected(uv_poll_t *poll, int status, int events) {
   struct ssh_socket *sock = poll->data;
   struct lum_ssh *ssh = sock->ssh;
   struct connect_op *self = (struct connect_op *)ssh->request;
-  int errnum = status < 0 ? -status : 0;
+  int errnum = 0;
   socklen_t len = sizeof errnum;
-  if (errnum == 0)
-    getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
+  /* libuv says EBADF of every socket that failed; the socket knows why. */
+  getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
+  if (errnum == 0 && status < 0)
+    errnum = -status;
   uv_poll_stop(poll);
   if (errnum == 0) {
     begin_handshake(self);
