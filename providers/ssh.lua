@@ -53,9 +53,14 @@ return provider.define {
   ignores = { "image", "cpu", "memory", "disk" },
   unsupported = { stop = "destroy it" },
 
-  create = with_machine(function(host, spec)
+  create = function(self, spec)
+    spec.nothing_made = true -- until the host lets us in
+    local host, err = machine_of(self)
+    if not host then
+      return nil, err
+    end
     return host:create(spec)
-  end),
+  end,
   get = with_machine(function(host, external_id)
     return host:get(external_id)
   end),

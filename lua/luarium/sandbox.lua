@@ -67,7 +67,7 @@ local function make(options, instance, id)
   spec.on_progress = progress.reporter({ sandbox = id, name = options.name, what = "create" })
   local ok, made, err = xpcall(instance.call, errors.handler, instance, "create", spec)
   if not ok or not made then
-    leftover.give_up(instance, record, not ok and made or err, "create")
+    leftover.give_up(instance, record, not ok and made or err, "create", spec.nothing_made)
   end
   record.external_id, record.cwd, record.data = made.external_id, made.cwd, made.data
   record.status, record.expires_at = made.status or "running", made.expires_at or record.expires_at

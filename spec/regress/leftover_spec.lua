@@ -7,6 +7,7 @@ local luarium = require "luarium"
 local native = require "luarium.native"
 local provider = require "luarium.provider"
 local registry = require "luarium.registry"
+local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
 
 local fs = native.fs
@@ -59,6 +60,52 @@ describe("leftovers", function()
       package.preload["luarium.providers.spec_flaky"] = nil
       package.loaded["luarium.providers.spec_flaky"] = nil
     end)
+  end))
+
+  --- Creates with these options, which fails; returns the error and how many records are left.
+  local function failed(options)
+    local err
+    state.with(function()
+      luarium.configure { providers = { p = options } }
+      _, err = luarium.try(luarium.create, { provider = "p" })
+      err.records = #luarium.list()
+    end)
+    return err
+  end
+
+  it("are none where the provider was never reached", async(function()
+    local err = failed { "ssh", host = "", ssh_config = false }
+    assert.matches("host: expected a name", err.message, 1, true)
+    assert.equal(0, err.records)
+    err = failed { "ssh", host = "root@127.0.0.1:1", ssh_config = false, accept_new = true }
+    assert.equal("unavailable", err.kind)
+    assert.equal(0, err.records)
+    err = failed { "docker", host = "unix:///nonexistent/docker.sock" }
+    assert.equal("unavailable", err.kind)
+    assert.equal(0, err.records)
+  end))
+
+  it("are none where a host does not let us in, or a create is given up before it does", async(function()
+    if sshd.missing() then
+      pending(sshd.missing())
+      return
+    end
+    local server = sshd.start {}
+    local err = failed(server:provider { known_hosts = server.dir .. "/nobody_is_known" })
+    assert.equal("SSH_HOST_KEY_UNKNOWN", err.name)
+    assert.equal(0, err.records)
+    err = failed(server:provider { known_hosts = server:know(), key = server:key("other", "ed25519", { authorize = false }) })
+    assert.equal("auth", err.kind)
+    assert.equal(0, err.records)
+    state.with(function()
+      luarium.configure { providers = { p = server:provider { known_hosts = server:know() } } }
+      local work = task.start(luarium.create, { provider = "p" })
+      task.yield()
+      work:cancel()
+      pcall(work.wait, work)
+      assert.equal(0, #luarium.list())
+    end)
+    server:stop()
   end))
 
   it("of a destroy that was cut off are removed although the create was never finished", async(function()

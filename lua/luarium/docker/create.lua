@@ -52,6 +52,7 @@ end
 ---@return string? id
 ---@return luarium.Error? err
 function M.make(engine, spec, body, query)
+  spec.nothing_made = nil
   local state = { done = task.event("a container") }
   task.spawn_detached("create " .. spec.id, function()
     local ok, id, err = pcall(make_once, engine, spec, body, query)
@@ -240,6 +241,7 @@ end
 ---@return table? made
 ---@return luarium.Error? err
 function M.create(self, spec)
+  spec.nothing_made = true -- until a container is asked for
   local engine, err = container.engine(self)
   if not engine then
     return nil, err

@@ -34,8 +34,12 @@ end
 ---@param record luarium.SandboxRecord
 ---@param err any why
 ---@param op string
-function M.give_up(instance, record, err, op)
-  local ok, gone = pcall(task.shield, object.destroy_budget, M.remove, instance, record)
+---@param nothing_made boolean? it failed before the vendor was asked to make anything
+function M.give_up(instance, record, err, op, nothing_made)
+  local ok, gone = true, nothing_made
+  if not nothing_made then
+    ok, gone = pcall(task.shield, object.destroy_budget, M.remove, instance, record)
+  end
   if ok and gone then
     task.shield(object.destroy_budget, registry.delete, record.id)
   end

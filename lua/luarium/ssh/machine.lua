@@ -98,6 +98,7 @@ function Machine:create(spec)
     return nil, err
   end
   self.pool:give_back(connection)
+  spec.nothing_made = nil
   -- Not to be cut off: the host would go on, and the folder would appear when nobody looks for it any more.
   local text
   text, err = task.shield(CREATE, script, self, "create", scripts.create,
