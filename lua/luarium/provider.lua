@@ -267,7 +267,7 @@ local function resolve_config(definition, given, where)
   if #missing > 0 then
     errors.raise("auth", ("%s: missing %s%s"):format(where, table.concat(missing, ", "),
       definition.docs and "; the provider's pages: " .. definition.docs or ""),
-      { provider = definition.name })
+      { provider = definition.name, name = "NOT_CONFIGURED" })
   end
   return config
 end

@@ -200,7 +200,8 @@ function M.env(variable, default)
       value = default
     end
     if value == nil then
-      errors.raise("auth", ("the variable %s is not set: export %s=... and try again"):format(variable, variable))
+      errors.raise("auth", ("the variable %s is not set: export %s=... and try again"):format(variable, variable),
+        { name = "NO_VARIABLE" })
     end
     M.register(value, variable)
     return value

@@ -2,6 +2,7 @@
 local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
+local sshd = require "spec.support.sshd"
 
 local function within(fn)
   return async(30, function()
@@ -53,6 +54,35 @@ describe("an error", function()
     for _, part in ipairs({ "CLOUDY_API_KEY", "from the page API keys", "https://cloudy.example/docs" }) do
       assert.truthy(result.stderr:find(part, 1, true), result.stderr)
     end
+    assert.truthy(result.stderr:find("hint: set the variable named above", 1, true), result.stderr)
+  end))
+
+  it("whose message says what to do is followed by no other advice", within(function(place)
+    local said = place:run({ "create", "--env", "NO_SUCH_VARIABLE" }).stderr
+    assert.truthy(said:find("NO_SUCH_VARIABLE is not set", 1, true), said)
+    assert.falsy(said:find("hint:", 1, true), said)
+  end))
+
+  it("of a login that was refused is no missing variable", within(function(place)
+    local missing = sshd.missing()
+    if missing then
+      pending(missing)
+      return
+    end
+    local server = sshd.start {}
+    local key = server:key("other", "ed25519", { authorize = false })
+    place:write("luarium.lua", ([[
+      require("luarium").configure { providers = {
+        stranger = { "ssh", host = "127.0.0.1:%d", key = "%s", known_hosts = "%s", ssh_config = false, agent = false },
+        unknown = { "ssh", host = "127.0.0.1:%d", key = "%s", known_hosts = "%s/none", ssh_config = false, agent = false },
+      } }]]):format(server.port, key, server:know(), server.port, key, server.dir))
+    local said = place:run({ "create", "--provider", "stranger" }).stderr
+    assert.truthy(said:find("does not let us in", 1, true), said)
+    assert.truthy(said:find("hint: `ssh -v`", 1, true), said)
+    said = place:run({ "create", "--provider", "unknown" }).stderr
+    assert.truthy(said:find("is not known", 1, true), said)
+    assert.falsy(said:find("hint:", 1, true), said)
+    server:stop()
   end))
 end)
 

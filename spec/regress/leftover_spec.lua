@@ -64,7 +64,7 @@ describe("leftovers", function()
 
   --- Creates with these options, which fails; returns the error and how many records are left.
   local function failed(options)
-    local err
+    local _, err
     state.with(function()
       luarium.configure { providers = { p = options } }
       _, err = luarium.try(luarium.create, { provider = "p" })

@@ -4,7 +4,7 @@ local errors = require "luarium.error"
 local M = {}
 
 local hints = {
-  auth = "set the variable named above, or put the key into luarium.lua",
+  auth = "check the key, token or password that was used",
   conflict = "`luarium ls` shows what there is",
   internal = "run it again with -v for the traceback",
   not_found = "check the name and the path",
@@ -21,6 +21,17 @@ local hints_by_name = {
   EACCES = "check who owns the path, and its mode",
   ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",
   EMFILE = "raise the limit with `ulimit -n`; `luarium doctor` shows it",
+  NOT_CONFIGURED = "set the variable named above, or put the key into luarium.lua",
+  SSH_LOGIN = "`ssh -v` to the same host shows what OpenSSH makes of it",
+  REGISTRY_LOGIN = "`docker login REGISTRY`, or registries = { [\"REGISTRY\"] = { username = ..., password = ... } } "
+    .. "of the provider in luarium.lua",
+  REGISTRY_AWAY = "the engine cannot reach the registry: look at its network, or name an image that it has",
+}
+
+-- Their messages say what to do already.
+local no_hint = {
+  NO_VARIABLE = true, NO_GIT = true, SSH_HOST_KEY_CHANGED = true, SSH_HOST_KEY_REVOKED = true,
+  SSH_HOST_KEY_UNKNOWN = true, SYNTAX = true,
 }
 
 local signal_codes = { SIGHUP = 129, SIGINT = 130, SIGTERM = 143 }
@@ -46,7 +57,7 @@ local function hint_of(err, verbose)
     return "try `" .. hint .. "`"
   elseif err.kind == "internal" and verbose then
     return nil
-  elseif err.kind == "cancelled" or err.name == "SYNTAX" then
+  elseif err.kind == "cancelled" or no_hint[err.name or ""] then
     return nil
   end
   return hints_by_name[err.name or ""] or hints[err.kind]

@@ -159,7 +159,8 @@ local function ready(engine, id, options)
       return facts
     elseif health.Status == "unhealthy" then
       local last = health.Log and health.Log[#health.Log]
-      return nil, errors.new("unavailable", ("create: the container is not healthy%s"):format(
+      return nil, errors.new("unavailable", ("create: the container is not healthy: its check says %s%s"):format(
+        last and last.ExitCode and "exit code " .. tostring(last.ExitCode) or "nothing",
         last and last.Output ~= "" and ": " .. log.neutral(tostring(last.Output)):sub(1, 300) or ""))
     end
   end

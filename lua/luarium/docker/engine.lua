@@ -135,8 +135,9 @@ end
 --- What the engine's words mean where its status does not say: most of it comes as 500.
 local MEANINGS = {
   { "no space left on device", "io", "ENOSPC" },
-  { "unauthorized", "auth" }, { "no basic auth credentials", "auth" }, { "authentication required", "auth" },
-  { "pull access denied", "auth" }, { "incorrect username or password", "auth" }, { "access denied", "auth" },
+  { "unauthorized", "auth", "REGISTRY_LOGIN" }, { "no basic auth credentials", "auth", "REGISTRY_LOGIN" },
+  { "authentication required", "auth", "REGISTRY_LOGIN" }, { "pull access denied", "auth", "REGISTRY_LOGIN" },
+  { "incorrect username or password", "auth", "REGISTRY_LOGIN" }, { "access denied", "auth" },
   { "toomanyrequests", "rate_limited" },
   { "port is already allocated", "conflict" }, { "address already in use", "conflict" },
   { "pids limit", "quota" }, { "resource temporarily unavailable", "quota", "EAGAIN" },
@@ -145,8 +146,8 @@ local MEANINGS = {
   { "executable file not found", "invalid" }, { "could not select device driver", "unsupported" },
   { "storage%-opt is supported only", "unsupported" }, { "is marked read%-only", "unsupported" },
   { "manifest unknown", "not_found" }, { "not found", "not_found" }, { "no such image", "not_found" },
-  { "no such host", "unavailable" }, { "connection refused", "unavailable" }, { "i/o timeout", "timeout" },
-  { "tls handshake timeout", "timeout" }, { "context deadline exceeded", "timeout" },
+  { "no such host", "unavailable", "REGISTRY_AWAY" }, { "connection refused", "unavailable" },
+  { "i/o timeout", "timeout" }, { "tls handshake timeout", "timeout" }, { "context deadline exceeded", "timeout" },
 }
 
 --- The kind that a text of the engine stands for.

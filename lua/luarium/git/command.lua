@@ -255,7 +255,7 @@ function M.explain(op, result, hint)
   if result.timed_out then
     return fail("timeout", ("git was stopped after %.1f s"):format(result.duration or 0), { retryable = true })
   elseif result.exit_code == 127 or result.exit_code == 126 and stderr:find("git", 1, true) then
-    return fail("unsupported", INSTALL)
+    return fail("unsupported", INSTALL, { name = "NO_GIT" })
   end
   local row = find_complaint(stderr) or { nil, "io", name = "EXIT" }
   local line = log.neutral(headline(stderr))

@@ -131,6 +131,7 @@ local function try_password(session, target, offered, attempts)
   if not password then
     return false
   end
+  local refused
   for _, way in ipairs({ { "password", false }, { "keyboard%-interactive", true } }) do
     if offered:find(way[1]) then
       local ok, fault = await(session:password(target.user, password, way[2]))
@@ -139,8 +140,11 @@ local function try_password(session, target, offered, attempts)
       elseif lost(fault) then
         return nil, fault
       end
-      note(attempts, "the password was refused")
+      refused = true
     end
+  end
+  if refused then
+    note(attempts, "the password was refused")
   end
   return false
 end
@@ -172,7 +176,8 @@ local function authenticate(session, target)
     return nil, err
   end
   local tried = #attempts > 0 and table.concat(attempts, "; ") or "there was no key, agent or password to try"
-  return nil, errors.new("auth", ("ssh: %s does not let us in: %s; it accepts %s"):format(target.name, tried, offered))
+  return nil, errors.new("auth", ("ssh: %s does not let us in: %s; it accepts %s"):format(target.name, tried, offered),
+    { name = "SSH_LOGIN" })
 end
 
 -- ---- the whole way ----
