@@ -128,6 +128,20 @@ describe("luarium", function()
     assert.equal(1, place:records())
   end))
 
+  it("forgets what cannot be destroyed when told to, and nothing else", within(function(place)
+    place:write("luarium.lua", [[require("luarium").configure { providers = { away = { "local", dir = "boxes" } } }]])
+    local lost = place:ok({ "create", "--provider", "away", "--name", "lost" }):match("sbx_%w+")
+    place:ok({ "create", "--provider", "local", "--name", "there" })
+    place:write("luarium.lua", "return {}")
+    local result = place:run({ "destroy", "lost" })
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stderr:find("1 of 1 could not be destroyed; " .. lost .. ": ", 1, true), result.stderr)
+    assert.truthy(place:ok({ "ls" }):find("lost", 1, true))
+    local report = json.decode(place:ok({ "destroy", "--all", "--yes", "--forget", "--json" }))
+    assert.same({ 1, 0, lost }, { #report.destroyed, #report.failed, report.forgotten[1].id })
+    assert.same({}, json.decode(place:ok({ "ls", "--json" })))
+  end))
+
   it("asks on a terminal before it destroys all", within(function(place)
     for answer, left in pairs({ n = 1, y = 0 }) do
       if place:records() == 0 then

@@ -51,13 +51,43 @@ local function check_words(args)
   end
 end
 
+local SHOWN = 5 -- failures that are told of
+
+--- One line for all that went wrong.
+local function failure(failed, count)
+  local said = {}
+  for i = 1, math.min(#failed, SHOWN) do
+    said[i] = failed[i].id .. ": " .. failed[i].error
+  end
+  errors.raise("io", ("%d of %d could not be destroyed; %s%s"):format(#failed, count, table.concat(said, "; "),
+    #failed > SHOWN and "; ..." or ""))
+end
+
+--- Ends one; with `forget`, what cannot be ended loses its record all the same, and the reason is returned.
+local function destroy(luarium, record, forget)
+  local ok, err = luarium.try(function()
+    luarium.destroy(record.id)
+    return true
+  end)
+  if ok then
+    return nil
+  elseif not forget or errors.is(err, "cancelled") then
+    error(err, 0)
+  end
+  require("luarium.registry").delete(record.id)
+  return tostring(err)
+end
+
 return {
   summary = "end sandboxes and everything in them",
+  about = "A sandbox whose provider cannot be asked stays on record, so that it is not lost. Where the provider is\n"
+    .. "gone for good, --forget removes the record all the same.",
   example = "luarium destroy demo\nluarium destroy --all --label team=docs --yes",
   arguments = { { "box", many = true, optional = true, about = "id, its beginning or end, or name" } },
   options = {
     { "-a --all", about = "all of them; --provider and --label narrow it down" },
     { "-y --yes", about = "do not ask" },
+    { "--forget", about = "remove also the record of what cannot be destroyed; ending it is up to you then" },
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "with --all: only those with this label" },
   },
   run = function(args, context)
@@ -70,12 +100,15 @@ return {
       end
       context:show()
       local results = luarium.map(records, function(record)
-        luarium.destroy(record.id)
+        return destroy(luarium, record, args.forget)
       end, { settle = true, concurrency = 16 })
-      local gone, failed = {}, {}
+      local gone, failed, forgotten = {}, {}, {}
       for i, result in ipairs(results) do
         local id = records[i].id
-        if result.ok then
+        if result.ok and result.value then
+          forgotten[#forgotten + 1] = { id = id, error = result.value }
+          context:note("forgot %s, which could not be destroyed: %s", id, result.value)
+        elseif result.ok then
           gone[#gone + 1] = id
           context:note("destroyed %s", id)
         else
@@ -83,11 +116,11 @@ return {
         end
       end
       if context.json then
-        context:print_json({ destroyed = json.array(gone), failed = json.array(failed) })
+        context:print_json({ destroyed = json.array(gone), failed = json.array(failed),
+          forgotten = args.forget and json.array(forgotten) or nil })
       end
       if #failed > 0 then
-        errors.raise("io", ("%d of %d could not be destroyed; %s: %s"):format(#failed, #records, failed[1].id,
-          failed[1].error))
+        failure(failed, #records)
       end
     end)
   end,
