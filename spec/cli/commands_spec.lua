@@ -60,6 +60,7 @@ describe("luarium", function()
     { { "exec", "box" }, "exec: which command?" },
     { { "cp", "a", "b" }, "cp: exactly one of the two paths is BOX:PATH" },
     { { "destroy" }, "destroy: which sandbox?" },
+    { { "logs", "--tail", "-1" }, "option --tail: expected a whole number, 0 or more, got '-1'" },
     { { "destroy", "--all", "x" }, "destroy: either sandboxes or --all" },
     { { "destroy", "--all", "--yes", "--lable", "a=b" }, "did you mean '--label'?" },
     { { "--nonsense" }, "unknown option '--nonsense'" },
@@ -126,6 +127,31 @@ describe("luarium", function()
     local report = json.decode(place:ok({ "destroy", "--all", "--yes", "--label", "keep=no", "--json" }))
     assert.same({ 2, 0 }, { #report.destroyed, #report.failed })
     assert.equal(1, place:records())
+  end))
+
+  it("hands limits, ports and volumes on to the provider", within(function(place)
+    place:write("providers/echo.lua", [[
+      local errors = require "luarium.error"
+      local function none() return nil, errors.new("unavailable", "this one only listens") end
+      return require("luarium.provider").define { name = "echo", summary = "tells what it was asked for", docs = "-",
+        config = {}, accepts = { "user", "cpu", "memory", "disk", "network", "ports", "volumes" },
+        create = function(_, spec)
+          spec.nothing_made = true
+          return nil, errors.new("invalid", ("%s %s %d %d %s %s %s"):format(spec.user, spec.cpu, spec.memory, spec.disk,
+            spec.network, table.concat(spec.ports or {}, ","), table.concat(spec.volumes or {}, ",")))
+        end,
+        get = none, list = none, destroy = none, exec = none }]])
+    local function asked(...)
+      return place:run({ "create", "--provider", "echo", ... }).stderr
+    end
+    assert.matches("me 1.5 536870912 2147483648 false 80,9000:81 data:/data\n", asked("-u", "me", "--cpu", "1.5",
+      "--memory", "512m", "--disk", "2G", "--network", "none", "-p", "80", "-p", "9000:81", "--volume", "data:/data"),
+      1, true)
+    assert.matches("me 1 1 1 true  \n", asked("-u", "me", "--cpu", "1", "--memory", "1", "--disk", "1", "--network",
+      "on"), 1, true)
+    assert.matches("--memory: expected bytes, or such as 512m or 2g, got 'much'", asked("--memory", "much"), 1, true)
+    local said = place:run({ "create", "--provider", "local", "--port", "80" }).stderr
+    assert.matches("provider 'local' cannot do `ports`", said, 1, true)
   end))
 
   it("forgets what cannot be destroyed when told to, and nothing else", within(function(place)

@@ -7,8 +7,8 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "count", "positive" (whole numbers from 0 and 1), "seconds", "name" (of a sandbox),
----  "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
+---@field type string? "count", "positive" (whole numbers from 0 and 1), "number", "size" (512m), "seconds",
+---  "name" (of a sandbox), "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -58,6 +58,8 @@ local function by_flag(command)
   return rows
 end
 
+local UNITS = { [""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3, t = 1024 ^ 4 }
+
 local converters = {
   count = function(text)
     return #text <= 15 and text:match("^%d+$") and tonumber(text) or nil, "a whole number"
@@ -68,6 +70,14 @@ local converters = {
   seconds = function(text)
     local n = tonumber(text)
     return n and n > 0 and n <= 315360000 and n or nil, "seconds, more than 0"
+  end,
+  number = function(text)
+    local n = #text <= 15 and text:match("^[%d.]+$") and tonumber(text)
+    return n and n > 0 and n or nil, "a number, more than 0"
+  end,
+  size = function(text)
+    local n, unit = text:lower():match("^(%d+%.?%d*)([kmgt]?)$")
+    return n and math.floor(tonumber(n) * UNITS[unit]) or nil, "bytes, or such as 512m or 2g"
   end,
   seconds_or_none = function(text)
     local n = tonumber(text)

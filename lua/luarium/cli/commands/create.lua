@@ -10,10 +10,19 @@ local function warn_of_namesakes(context, luarium, name)
   end
 end
 
+--- What --network means: words for the booleans of the library, else a network's name.
+local function network_of(word)
+  if word == "none" then
+    return false
+  end
+  return word == "on" or word
+end
+
 return {
   summary = "make a sandbox and print its id",
   about = "The sandbox stays until `luarium destroy`, or until its --timeout is over.",
-  example = "box=$(luarium create --name demo --env GREETING=hello)",
+  example = "box=$(luarium create --name demo --env GREETING=hello)\n"
+    .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 3600",
   options = {
     { "-n --name", value = "NAME", type = "name", about = "a name of your own, to find it by: up to 100 bytes, "
       .. "without control characters, `:` and `/`, not beginning with `-` or `sbx_`" },
@@ -23,6 +32,13 @@ return {
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "a label, shown by ls" },
     { "-t --timeout", value = "SECONDS", type = "seconds", about = "it ends by itself after so long" },
     { "-w --cwd", value = "DIR", about = "the working directory" },
+    { "-u --user", value = "USER", about = "as whom commands run" },
+    { "--cpu", value = "CORES", type = "number", about = "at most so many cores" },
+    { "--memory", value = "SIZE", type = "size", about = "at most so much memory: bytes, or such as 512m or 2g" },
+    { "--disk", value = "SIZE", type = "size", about = "at most so much disk" },
+    { "--network", value = "NAME", about = "none, on, or the name of a network" },
+    { "-p --port", value = "PORT", many = true, about = "a port to reach from outside; 9000:8080: ours first" },
+    { "--volume", value = "NAME:PATH", many = true, about = "a volume of the provider, at a path" },
   },
   run = function(args, context)
     context:task(function()
@@ -32,6 +48,8 @@ return {
       local box = luarium.create({
         provider = args.provider, name = args.name, image = args.image, env = format.map(args.env),
         labels = format.map(args.label), timeout = args.timeout, cwd = args.cwd,
+        user = args.user, cpu = args.cpu, memory = args.memory, disk = args.disk, network = network_of(args.network),
+        ports = #args.port > 0 and args.port or nil, volumes = #args.volume > 0 and args.volume or nil,
       })
       if context.json then
         context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
