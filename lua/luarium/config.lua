@@ -204,7 +204,7 @@ function M.provider(name)
         given[key] = value
       end
     end
-    instances[name] = provider.open(name, entry[1], given)
+    instances[name] = provider.open(name, entry[1], given, check.keys(settings.providers))
   end
   return instances[name]
 end

@@ -158,8 +158,9 @@ end
 
 --- The adapter of this name. Raises `invalid` when there is none, with what there is.
 ---@param name string
+---@param configured string[]? names that would have been understood too
 ---@return luarium.ProviderDefinition
-function M.load(name)
+function M.load(name, configured)
   check.argument(name, "text", "provider", "the provider's name")
   if definitions[name] then
     return definitions[name]
@@ -185,9 +186,16 @@ function M.load(name)
     end
   end
   if not definition then
-    local near = check.nearest(name, M.names())
+    local names, known = M.names(), {}
+    for _, list in ipairs({ names, configured or {} }) do
+      for _, other in ipairs(list) do
+        known[other] = true
+      end
+    end
+    names = check.keys(known)
+    local near = check.nearest(name, names)
     errors.raise("invalid", ("there is no provider '%s'%s (known: %s; `luarium provider new %s` makes one)"):format(
-      name, near and (": did you mean '" .. near .. "'?") or "", table.concat(M.names(), ", "), name))
+      name, near and (": did you mean '" .. near .. "'?") or "", table.concat(names, ", "), name))
   end
   definitions[name] = definition
   return definition
@@ -324,9 +332,10 @@ end
 ---@param name string the name it was configured under
 ---@param adapter string
 ---@param given table configuration
+---@param configured string[]? all configured names, for the error of one that does not exist
 ---@return luarium.ProviderInstance
-function M.open(name, adapter, given)
-  local definition = M.load(adapter)
+function M.open(name, adapter, given, configured)
+  local definition = M.load(adapter, configured)
   local config = resolve_config(definition, given or {}, "provider " .. name)
   return require("luarium.provider.instance").new(name, definition, config)
 end

@@ -42,6 +42,13 @@ describe("an error", function()
     assert.truthy(failure(place, "error('attempt to call it a day', 0)"):find("^luarium: attempt to call it a day"))
   end))
 
+  it("of a provider that does not exist knows the configured ones", within(function(place)
+    place:write("luarium.lua", [[return { providers = { builders = { "local" } } }]])
+    local said = place:run({ "create", "--provider", "bilders" }).stderr
+    assert.matches("there is no provider 'bilders': did you mean 'builders'?", said, 1, true)
+    assert.matches("known: bubblewrap, builders, docker, local, ssh", said, 1, true)
+  end))
+
   it("of a missing key names the variable, what it is and where to look", within(function(place)
     place:write("providers/cloudy.lua", [[
       local provider = require "luarium.provider"
