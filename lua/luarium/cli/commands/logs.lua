@@ -198,8 +198,8 @@ return {
   summary = "show what a sandbox wrote and what was done to it",
   about = "Output of commands and the operations of every luarium command of this machine on the sandbox, without\n"
     .. "secrets; at most the last 8 MiB. Without BOX, a list of the logs there are: those of sandboxes that are gone\n"
-    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. Programs that embed\n"
-    .. "Luarium write no log.",
+    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. What a job writes\n"
+    .. "is not here: `luarium attach` shows it. Programs that embed Luarium write no log.",
   example = "luarium logs demo --tail 20\nluarium logs demo -f\nluarium logs",
   arguments = { { "box", optional = true, about = "id, its beginning or end, or name; without: list the logs" } },
   options = {
