@@ -45,6 +45,7 @@ M.default_timeout = 60
 ---@field decompress boolean? ask for and decode gzip and deflate; max_body counts decoded bytes
 ---@field raw_chunks boolean? leave HTTP/1.1 chunk framing in the body
 ---@field own_connection boolean? neither share nor keep a connection
+---@field background boolean? open only: waiting for it keeps nobody waiting, so that a deadlock is still told
 
 local template = {
   url = { type = "text", required = true },
@@ -78,7 +79,7 @@ local template = {
   own_connection = "boolean",
 }
 
-local stream_template = setmetatable({ body = "string|boolean" }, { __index = template })
+local stream_template = setmetatable({ body = "string|boolean", background = "boolean" }, { __index = template })
 for name, row in pairs(template) do
   stream_template[name] = rawget(stream_template, name) or row
 end

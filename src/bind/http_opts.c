@@ -42,6 +42,7 @@ static const struct option {
     ROW("decompress", FLAG, decompress),
     ROW("raw_chunks", FLAG, raw_chunks),
     ROW("own_connection", FLAG, own_connection),
+    ROW("background", FLAG, background),
 #undef ROW
 };
 

@@ -51,6 +51,7 @@ struct lum_http_opts {
   int64_t max_body;                         /* 0: no limit, for streams only */
   int64_t max_header, follow;
   bool allow_plain, verify, decompress, raw_chunks, own_connection;
+  bool background; /* a stream whose operations keep nobody waiting */
 };
 
 void lum_http_opts_init(struct lum_http_opts *opts);

@@ -45,7 +45,7 @@ struct lum_http {
   uint64_t left_ms; /* of timeout_ms, when the current hop began */
   int64_t max_body, received;
   int follow;
-  bool allow_plain, verify, decompress, raw_chunks, own_connection;
+  bool allow_plain, verify, decompress, raw_chunks, own_connection, background;
 
   /* the response */
   struct lum_http_head head;

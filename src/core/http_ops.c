@@ -60,6 +60,7 @@ static struct lum_http_op *op_new(struct lum_http *http, const struct lum_op_typ
     return NULL;
   }
   lum_op_init(&self->op, http->eng, type);
+  self->op.background = http->background;
   self->http = http;
   lum_http_ref(http);
   return self;

@@ -128,6 +128,7 @@ static bool fill(struct lum_http *http, const struct lum_http_opts *opts, struct
   http->decompress = opts->decompress;
   http->raw_chunks = opts->raw_chunks;
   http->own_connection = opts->own_connection;
+  http->background = opts->background;
   if (!copy_texts(http, opts) || !copy_secret(http, opts))
     return lum_err_set(err, LUM_QUOTA, "http: out of memory");
   if (!lum_http_is_token(http->method, strlen(http->method)))
