@@ -4,6 +4,7 @@ local auth = require "luarium.docker.auth"
 local container = require "luarium.docker.container"
 local creation = require "luarium.docker.create"
 local errors = require "luarium.error"
+local events = require "luarium.docker.events"
 local files = require "luarium.docker.files"
 local finding = require "luarium.docker.find"
 local life = require "luarium.docker.life"
@@ -93,6 +94,7 @@ return provider.define {
   volume_list = snapshot.volume_list,
   volume_delete = snapshot.volume_delete,
 
+  watch = events.watch,
   close = function(self)
     if self.state.engine then
       self.state.engine:close()

@@ -76,6 +76,7 @@ local function make(options, instance, id)
   local kept, fault = pcall(function()
     registry.put(object.record_of(box))
     object.arm(box)
+    object.watch(box)
   end)
   if not kept then
     task.shield(object.destroy_budget, box.destroy, box)
@@ -151,6 +152,7 @@ function M.reconnect(id)
   local box = object.attach(record, instance, env)
   box.secret_env = record.secret_env
   object.arm(box)
+  object.watch(box)
   return box
 end
 

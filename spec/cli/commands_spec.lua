@@ -60,7 +60,7 @@ describe("luarium", function()
     { { "exec", "box" }, "exec: which command?" },
     { { "cp", "a", "b" }, "cp: exactly one of the two paths is BOX:PATH" },
     { { "destroy" }, "destroy: which sandbox?" },
-    { { "logs", "--tail", "-1" }, "option --tail: expected a whole number, 0 or more, got '-1'" },
+    { { "logs", "--tail", "-1" }, "option --tail: expected a whole number, got '-1'" },
     { { "destroy", "--all", "x" }, "destroy: either sandboxes or --all" },
     { { "destroy", "--all", "--yes", "--lable", "a=b" }, "did you mean '--label'?" },
     { { "--nonsense" }, "unknown option '--nonsense'" },

@@ -2,6 +2,7 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local conformance = require "luarium.conformance"
+local event = require "luarium.event"
 local peer = require "spec.support.peer"
 local podman = require "spec.support.podman"
 local sandbox = require "luarium.sandbox"
@@ -22,6 +23,22 @@ describe("docker over podman", function()
       assert.is_true(report.passed > 5)
     end))
   end
+
+  it("tells of the end of one that nobody talks to", async(60, function()
+    local told
+    local off = event.on("sandbox.gone", function(record)
+      told = record
+    end)
+    local box = sandbox.create({ provider = "docker" })
+    engine:ask("POST", "/containers/" .. box.external_id .. "/kill")
+    boxes.poll("the end of the sandbox", 20, function()
+      return told
+    end)
+    off()
+    assert.equal(box.id, told.sandbox)
+    assert.is_truthy(told.error.message:find("exit code 137", 1, true), told.error.message)
+    assert.same({}, engine:containers())
+  end))
 
   it("is known for what it is, and leaves nothing", async(60, function()
     sandbox.with({ provider = "docker", memory = 67108864, network = false }, function(box)

@@ -2,7 +2,10 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
+local event = require "luarium.event"
 local http = require "luarium.http"
+local lfs = require "lfs"
+local native = require "luarium.native"
 local peer = require "spec.support.peer"
 local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
@@ -148,6 +151,7 @@ describe("docker: create", function()
     for _, case in ipairs({
       { { image = "localhost:1/nope:1" }, "unavailable", "localhost:1/nope" },
       { { image = "nope:1", options = { pull = "never" } }, "not_found", "nope:1" },
+      { { command = { "sh", "-c", "echo last words >&2; exit 3" } }, "invalid", "last words" },
       { { command = { "/no/such/program" } }, "invalid", "/no/such/program" },
       { { options = { runtime = "runsc" } }, "invalid", "runsc" },
       { { network = "no-such-network" }, "not_found", "no-such-network" },
@@ -238,6 +242,82 @@ describe("docker: life", function()
       local err = error_of(box.exec, box, "true")
       assert.equal("sandbox_gone", err.kind)
       assert.equal("destroyed", box.status)
+      assert.same({}, engine:containers())
+      assert.same({}, registry.list())
+    end
+  end))
+
+  it("notices the end of one that nobody talks to", async(90, function()
+    local told = {}
+    local off = event.on("sandbox.gone", function(record)
+      told[record.sandbox] = record
+    end)
+    local function end_of(box)
+      return boxes.poll("the end of " .. box.id, 20, function()
+        return told[box.id]
+      end)
+    end
+    local first, second = create({ name = "idle" }), create({})
+    engine:ask("POST", "/containers/" .. first.external_id .. "/kill")
+    local record = end_of(first)
+    assert.equal("idle", record.name)
+    assert.is_truthy(record.error.message:find("exit code 137", 1, true), record.error.message)
+    boxes.poll("the end of its record", 10, function()
+      return not registry.get(first.id)
+    end)
+    assert.equal("destroyed", first.status)
+    local err = error_of(first.exec, first, "true")
+    assert.equal("sandbox_gone", err.kind)
+    assert.is_truthy(err.message:find("exit code 137", 1, true), err.message)
+    first:destroy()
+    assert.equal("running", second.status)
+    -- also after the engine's stream was cut, and what happened while there was none
+    engine:restart()
+    boxes.poll("its return", 20, function()
+      return second:info().status == "running"
+    end)
+    engine:ask("DELETE", "/containers/" .. second.external_id .. "?force=1")
+    end_of(second)
+    -- a stop, a pause and a restart are no end
+    local third = create({})
+    third:stop()
+    third:start()
+    third:pause()
+    third:resume()
+    assert.equal("usable\n", third:exec("echo usable").stdout)
+    assert.is_nil(told[third.id])
+    third:destroy()
+    assert.is_nil(told[third.id])
+    off()
+    assert.same({}, engine:containers())
+    assert.same({}, registry.list())
+  end))
+
+  it("does not hide a deadlock by watching", async(60, function()
+    local dir = scratch.make()
+    scratch.write(dir .. "/script.lua", [[
+      local luarium = require "luarium"
+      local box <close> = luarium.create { provider = "docker", image = "busybox:spec" }
+      require("luarium.task").event("what never comes"):wait()]])
+    local result = assert(task.await(native.process.run({
+      argv = { lfs.currentdir() .. "/build/luarium", "run", dir .. "/script.lua" }, cwd = dir, merge = true, timeout = 30,
+      env = { "PATH=" .. os.getenv("PATH"), "HOME=" .. dir, "LUARIUM_STATE_DIR=" .. dir .. "/state",
+        "DOCKER_HOST=" .. engine.host } })))
+    assert.is_false(result.timed_out, result.stdout)
+    assert.is_truthy(result.stdout:find("what never comes", 1, true), result.stdout)
+    assert.same({}, engine:containers())
+    scratch.drop(dir)
+  end))
+
+  it("says how a command of the script's own has ended, at create or with the first call after it", async(60, function()
+    for _, delay in ipairs({ 0, 1 }) do
+      local err = error_of(function()
+        local box = create({ command = { "sh", "-c", ("sleep %d; echo last words >&2; exit 3"):format(delay) } })
+        box:exec("sleep 20")
+      end)
+      assert.equal(delay == 0 and "invalid" or "sandbox_gone", err.kind)
+      assert.is_truthy(err.message:find("exit code 3", 1, true), err.message)
+      assert.is_truthy(err.message:find("last words", 1, true), err.message)
       assert.same({}, engine:containers())
       assert.same({}, registry.list())
     end

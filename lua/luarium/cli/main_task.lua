@@ -15,6 +15,9 @@ local function track(open)
   event.on("sandbox.create", function(record)
     open[record.sandbox] = record.phase ~= "error" and (record.name or "") or nil
   end)
+  event.on("sandbox.gone", function(record)
+    open[record.sandbox] = nil
+  end)
   event.on("sandbox.destroy", function(record)
     if record.phase == "stop" then
       open[record.sandbox] = nil

@@ -1,12 +1,14 @@
 --- One container as the other parts need it: what the engine says of it, what to say when nothing runs in it, its end.
 local engines = require "luarium.docker.engine"
 local errors = require "luarium.error"
+local log = require "luarium.log"
 local options_of = require "luarium.docker.options"
 local task = require "luarium.task"
 
 local M = {}
 
 local REMOVE_TIMEOUT = 120 -- seconds
+local ENDED = 256 -- containers whose end is remembered
 local COMES_BACK = 5 -- seconds that an engine gets to start a container again after its own restart
 
 --- Behind the name of a container that was stopped on purpose.
@@ -27,10 +29,13 @@ function M.engine(self)
   return self.state.engine
 end
 
+--- A container that is no longer there: with the words for its end, when that was seen.
+---@param engine luarium.docker.Engine
 ---@param id string
 ---@return luarium.Error
-function M.gone(id)
-  return errors.new("sandbox_gone", ("the container %s no longer exists"):format(tostring(id):sub(1, 12)))
+function M.gone(engine, id)
+  return engine.ended[id]
+    or errors.new("sandbox_gone", ("the container %s no longer exists"):format(tostring(id):sub(1, 12)))
 end
 
 --- Whether a text may be a container's id.
@@ -48,7 +53,10 @@ function M.inspect(engine, id)
   end
   local facts, err = engine:request("GET", "/containers/" .. id .. "/json")
   if not facts then
-    return nil, err.status == 404 and M.gone(id) or err
+    return nil, err.status == 404 and M.gone(engine, id) or err
+  end
+  if type(facts) ~= "table" or type(facts.Id) ~= "string" or type(facts.State) ~= "table" then
+    return nil, errors.new("protocol", "docker: the engine's answer about a container makes no sense")
   end
   return facts
 end
@@ -105,10 +113,15 @@ function M.was_stopped(facts)
   return tostring(facts.Name):sub(-#M.STOPPED) == M.STOPPED
 end
 
+--- Whether it runs nothing but the shell that keeps it alive.
+local function keeps(facts)
+  local command = (facts.Config or {}).Cmd or {}
+  return command[#command] == options_of.KEEP[#options_of.KEEP]
+end
+
 --- Whether it was told to stop, by hand or by an engine that ends: the command that keeps it alive ends well only then.
 local function was_told(facts)
-  local command = (facts.Config or {}).Cmd or {}
-  return facts.State.ExitCode == 0 and command[#command] == options_of.KEEP[#options_of.KEEP]
+  return facts.State.ExitCode == 0 and keeps(facts)
 end
 
 --- An engine that is restarted starts its containers again, a little later.
@@ -117,6 +130,77 @@ local function comes_back(engine, id)
     local facts = M.inspect(engine, id)
     return facts and facts.State.Running
   end)
+end
+
+local function read_log(engine, id)
+  local text = engine:request("GET", "/containers/" .. id .. "/logs?stdout=1&stderr=1&tail=20", { raw = true })
+  if type(text) ~= "string" then
+    return ""
+  end
+  return log.neutral(text:gsub("[%z\1\2]%z%z%z....", "")):gsub("%s+$", ""):sub(-300)
+end
+
+--- The last words of a container. The engine may write them down a little later than its end.
+local function last_words(engine, facts)
+  local words = ""
+  for attempt = 1, keeps(facts) and 1 or 4 do
+    task.sleep(attempt == 1 and 0 or 0.1 * attempt)
+    words = read_log(engine, facts.Id)
+    if words ~= "" then
+      break
+    end
+  end
+  return words
+end
+
+--- How a container has ended: exit code and last words.
+---@async
+---@param engine luarium.docker.Engine
+---@param facts table of the engine
+---@return string
+function M.ending(engine, facts)
+  local state = facts.State
+  local words = last_words(engine, facts)
+  return ("(exit code %s%s%s)%s"):format(tostring(state.ExitCode), state.OOMKilled and ", out of memory" or "",
+    type(state.Error) == "string" and state.Error ~= "" and ": " .. state.Error or "",
+    words ~= "" and ": " .. words or "")
+end
+
+--- Keeps what there is to say of a container that is taken away: several may ask.
+local function remember(engine, id, err)
+  if #engine.ended >= ENDED then
+    engine.ended[table.remove(engine.ended, 1)] = nil
+  end
+  table.insert(engine.ended, id)
+  engine.ended[id] = err
+end
+
+--- Takes away a container that has ended; once, although several may ask at the same time.
+local function bury(self, engine, facts)
+  local id = facts.Id
+  if engine.burying[id] then
+    engine.burying[id]:wait()
+    return M.gone(engine, id)
+  end
+  engine.burying[id] = task.event("the end of a container")
+  local ok, gone = pcall(function()
+    local words = M.ending(engine, facts)
+    local removed, fault = M.remove(engine, id)
+    if not removed then
+      return fault
+    end
+    return errors.new("sandbox_gone", ("the container %s has ended %s"):format(id:sub(1, 12), words),
+      { provider = self.name })
+  end)
+  if ok and gone.kind == "sandbox_gone" then
+    remember(engine, id, gone)
+  end
+  engine.burying[id]:set()
+  engine.burying[id] = nil
+  if not ok then
+    error(gone, 0)
+  end
+  return gone
 end
 
 --- What to say of a container in which nothing can run. One that has ended by itself is taken away: it is over.
@@ -141,11 +225,6 @@ function M.explain(self, engine, id)
     return not comes_back(engine, id) and errors.new("conflict",
       "the sandbox was stopped, but not from here: start() it first") or nil
   end
-  local ok, fault = M.remove(engine, id)
-  if not ok then
-    return fault
-  end
-  return errors.new("sandbox_gone", ("the container %s has ended (exit code %d%s)"):format(id:sub(1, 12),
-    facts.State.ExitCode or -1, facts.State.OOMKilled and ", out of memory" or ""), { provider = self.name })
+  return bury(self, engine, facts)
 end
 return M

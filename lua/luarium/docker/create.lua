@@ -14,6 +14,7 @@ local M = {}
 
 local CREATE_TIMEOUT = 120
 local ABANDONED = 60 -- seconds that a create which was cancelled waits for the engine
+local SETTLE = 0.4 -- seconds that a command of the script's own must last
 local READY = 60 -- seconds until a container must be healthy when nobody says otherwise
 
 --- The container of this sandbox that an earlier request has made, or is still making.
@@ -126,37 +127,25 @@ local function make_with_image(self, engine, spec, options, body)
   return M.make(engine, spec, body, query)
 end
 
---- The last words of a container that ended too early.
-local function last_words(engine, id)
-  local text = engine:request("GET", "/containers/" .. id .. "/logs?stdout=1&stderr=1&tail=20", { raw = true })
-  if type(text) ~= "string" then
-    return ""
-  end
-  text = text:gsub("[%z\1\2]%z%z%z....", "")
-  return log.neutral(text):gsub("%s+$", ""):sub(-300)
-end
-
 local function ended_early(engine, facts)
-  local state = facts.State or {}
-  local words = last_words(engine, facts.Id)
-  return errors.new("invalid", ("create: the container's command has ended (exit code %s%s%s)%s"):format(
-    tostring(state.ExitCode), state.OOMKilled and ", out of memory" or "",
-    state.Error and state.Error ~= "" and ": " .. state.Error or "", words ~= "" and ": " .. words or ""))
+  return errors.new("invalid", "create: the container's command has ended " .. container.ending(engine, facts))
 end
 
---- Waits until it is healthy, where there is a health check; gives the engine's facts.
-local function ready(engine, id, options)
+--- Waits until it is healthy, where there is a health check, and sees whether a command of the script's own ends at
+--- once; gives the engine's facts.
+local function ready(engine, id, options, own_command)
   local waits = options.health ~= nil or options.ready_timeout ~= nil
+  local settled = native.loop.monotonic() + (own_command and SETTLE or 0)
   local function look()
     local facts, err = container.inspect(engine, id)
     if not facts then
       return nil, err
-    elseif not facts.State.Running then
+    elseif not facts.State.Running or facts.State.Restarting then
       return nil, ended_early(engine, facts)
     end
     local health = waits and facts.State.Health
     if not health or health.Status == "healthy" or health.Status == "none" then
-      return facts
+      return native.loop.monotonic() >= settled and facts
     elseif health.Status == "unhealthy" then
       local last = health.Log and health.Log[#health.Log]
       return nil, errors.new("unavailable", ("create: the container is not healthy: its check says %s%s"):format(
@@ -164,15 +153,15 @@ local function ready(engine, id, options)
         last and last.Output ~= "" and ": " .. log.neutral(tostring(last.Output)):sub(1, 300) or ""))
     end
   end
-  return engines.poll({ what = "create: a healthy container", timeout = options.ready_timeout or READY, every = 0.1,
-    at_most = 1 }, look)
+  local timeout = (options.ready_timeout or READY) + (own_command and SETTLE or 0)
+  return engines.poll({ what = "create: a healthy container", timeout = timeout, every = 0.1, at_most = 1 }, look)
 end
 
 --- Starts it and makes its working directory usable.
-local function start(engine, id, options)
+local function start(engine, id, options, own_command)
   local ok, err = engine:request("POST", "/containers/" .. id .. "/start", { safe = true, timeout = CREATE_TIMEOUT })
   if ok then
-    return ready(engine, id, options)
+    return ready(engine, id, options, own_command)
   elseif err.message:find('exec: "/bin/sh"', 1, true) then
     err = err:wrap("docker", { kind = "unsupported", message = "create: the image has no /bin/sh, which is needed to "
       .. "run commands in it: choose another image" })
@@ -196,8 +185,8 @@ local function own_folder(engine, id, facts, cwd)
   return true
 end
 
-local function bring_up(engine, id, options, cwd)
-  local facts, err = start(engine, id, options)
+local function bring_up(engine, id, options, own_command, cwd)
+  local facts, err = start(engine, id, options, own_command)
   if facts and cwd then
     local ok, fault = own_folder(engine, id, facts, cwd)
     return ok and facts or nil, fault
@@ -269,7 +258,7 @@ function M.create(self, spec)
     return nil, err
   end
   local facts
-  ok, facts, err = pcall(bring_up, engine, id, options, not given_cwd and cwd)
+  ok, facts, err = pcall(bring_up, engine, id, options, spec.command or options.entrypoint, not given_cwd and cwd)
   if not ok or not facts then
     undo(engine, id)
     if not ok then

@@ -21,6 +21,9 @@ local SOCKET = "/var/run/docker.sock"
 ---@field is_local boolean it runs on this machine
 ---@field host string? where published ports are found; nil: through the tunnel
 ---@field tunnel luarium.docker.Tunnel? to an engine on a machine that SSH reaches
+---@field ended table<string, luarium.Error> what became of containers that were taken away, by their id; and the ids
+---@field burying table<string, table> events for those that are being taken away
+---@field events luarium.docker.Events?
 ---@field podman boolean? known after the first request
 local Engine = {}
 Engine.__index = Engine
@@ -112,7 +115,7 @@ function M.open(config)
   end
   local self = setmetatable({
     name = config.host or "unix://" .. SOCKET, is_local = where.is_local, host = where.host, base = where.base,
-    http = where.http, tunnel = where.tunnel,
+    http = where.http, tunnel = where.tunnel, ended = {}, burying = {},
   }, Engine)
   local function options()
     local result = with(where.http, { timeout = REQUEST_TIMEOUT })
@@ -359,6 +362,9 @@ end
 
 --- Closes what leads to it.
 function Engine:close()
+  if self.events then
+    self.events:close()
+  end
   if self.tunnel then
     self.tunnel:close()
   end

@@ -56,7 +56,7 @@ function M.get(self, external_id, data)
     if not ok then
       return nil, fault
     end
-    return nil, container.gone(external_id)
+    return nil, container.gone(engine, external_id)
   end
   return found
 end

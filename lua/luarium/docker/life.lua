@@ -57,7 +57,7 @@ local function act(action, query, accept)
     if ok or accept and err.message:find(accept, 1, true) then
       return true
     end
-    return nil, err.status == 404 and container.gone(box.external_id) or err
+    return nil, err.status == 404 and container.gone(engine, box.external_id) or err
   end
 end
 

@@ -83,7 +83,7 @@ function M.snapshot(self, box, name)
   if made then
     return { name = name, image = image, id = made.Id }
   elseif err.status == 404 then
-    return nil, container.gone(box.external_id)
+    return nil, container.gone(engine, box.external_id)
   elseif not err.status then -- the answer is lost, the snapshot may be there
     local facts = image_facts(engine, image)
     if facts then
@@ -232,7 +232,7 @@ function M.fork(self, box, options)
   local image
   image, err = commit(engine, box, {})
   if not image then
-    return nil, err.status == 404 and container.gone(box.external_id) or err
+    return nil, err.status == 404 and container.gone(engine, box.external_id) or err
   end
   local ok, made, fault = pcall(start_copy, engine, box, copy_body(facts, image.Id, options.id, options.name),
     { id = options.id })

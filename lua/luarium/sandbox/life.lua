@@ -126,6 +126,7 @@ function Sandbox:fork(options)
   box.secret_env = self.secret_env
   registry.put(object.record_of(box))
   object.arm(box)
+  object.watch(box)
   return box
 end
 
@@ -149,6 +150,7 @@ function Sandbox:destroy()
     return self.destroying:wait()
   end
   object.disarm(self)
+  object.unwatch(self)
   self.destroying = task.event("the end of " .. self.id)
   local ok, err = pcall(task.shield, object.destroy_budget, event.span, "sandbox.destroy",
     { sandbox = self.id, name = self.name, provider = self.provider }, destroy, self)

@@ -79,6 +79,44 @@ function M.disarm(box)
   end
 end
 
+--- What is done when a sandbox has turned out to be gone.
+---@async
+---@param box luarium.Sandbox
+---@param err luarium.Error
+function M.lose(box, err)
+  M.disarm(box)
+  M.unwatch(box)
+  if box.status ~= "destroyed" then
+    box.status, box.gone = "destroyed", err
+    event.emit("sandbox.gone", { sandbox = box.id, name = box.name, provider = box.provider, error = err })
+  end
+  task.shield(M.destroy_budget, registry.delete, box.id)
+end
+
+function M.unwatch(box)
+  if box.stop_watching then
+    box.stop_watching()
+    box.stop_watching = nil
+  end
+end
+
+--- Learns of the end of an idle sandbox, where the provider can tell.
+function M.watch(box)
+  local definition = M.instances[box].definition
+  if not definition.watch then
+    return
+  end
+  M.unwatch(box)
+  local held = setmetatable({ box = box }, { __mode = "v" }) -- a watch keeps no sandbox that nobody else has
+  box.stop_watching = definition.watch(M.instances[box], box, function(err)
+    task.spawn_background("the end of a sandbox", function()
+      if held.box and held.box.status ~= "destroyed" and not held.box.destroying then
+        M.lose(held.box, err)
+      end
+    end)
+  end)
+end
+
 --- Ends the sandbox when its time is over, where the vendor does not do it.
 function M.arm(box)
   M.disarm(box)
@@ -122,7 +160,9 @@ function M.instance_of(box)
 end
 
 function M.require_alive(box, op)
-  if box.status == "destroyed" then
+  if box.gone then
+    errors.raise("sandbox_gone", ("%s: %s"):format(op, box.gone.message), { provider = box.provider, cause = box.gone })
+  elseif box.status == "destroyed" then
     errors.raise("sandbox_gone", ("%s: the sandbox %s was destroyed"):format(op, box.id), { provider = box.provider })
   elseif box.destroying then -- or what is started meanwhile could outlive it
     errors.raise("sandbox_gone", ("%s: the sandbox %s is being destroyed"):format(op, box.id),
@@ -136,9 +176,7 @@ function M.call(box, operation, ...)
   local value, err = M.instances[box]:call(operation, box, ...)
   if value == nil and err then
     if errors.is(err, "sandbox_gone") then
-      M.disarm(box)
-      box.status = "destroyed"
-      task.shield(M.destroy_budget, registry.delete, box.id)
+      M.lose(box, err)
     end
     M.raise(err, operation)
   end

@@ -36,7 +36,8 @@ end
 
 local function is_over(record)
   return record.event == "sandbox.destroy" and record.phase == "stop"
-    or record.event == "sandbox.create" and record.phase == "error" or record.event == "sandbox.expired"
+    or record.event == "sandbox.create" and record.phase == "error"
+    or record.event == "sandbox.expired" or record.event == "sandbox.gone"
 end
 
 --- An operation of a sandbox began or ended.
