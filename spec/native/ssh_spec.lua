@@ -95,6 +95,89 @@ describe("native.ssh", function()
     self:close()
   end))
 
+  --- What a command writes, its stdout through a file.
+  local function poured(self, dir, command)
+    local channel = assert(self:exec({ command = command }))
+    local writer, told, total = assert(await(native.fs.writer(dir .. "/out", { atomic = true }))), "", 0
+    while true do
+      local count = assert(await(channel:pour(writer)))
+      total = total + count
+      local bytes, stream = await(channel:read())
+      if not bytes then
+        assert.is_nil(stream)
+        break
+      elseif stream == "stderr" then
+        told = told .. bytes
+      else
+        total = total + #bytes
+        assert(await(writer:write(bytes)))
+      end
+    end
+    assert(await(writer:close()))
+    channel:close()
+    assert.are.equal(#scratch.read(dir .. "/out"), total)
+    return scratch.read(dir .. "/out"), told
+  end
+
+  it("pours output into a file: all of it, in order, and stderr apart", async(30, function()
+    local self, dir = connected(), scratch.make()
+    local bytes = native.crypto.random(1000000):rep(3)
+    scratch.write(dir .. "/in", bytes:rep(3))
+    for command, want in pairs({
+      [("cat %s/in"):format(dir)] = { bytes:rep(3), "" },
+      [("cat %s/in; echo told >&2; cat %s/in; echo more >&2"):format(dir, dir)] = { bytes:rep(6), "told\nmore\n" },
+      ["echo one; sleep 0.2; echo two; sleep 0.2; echo three >&2"] = { "one\ntwo\n", "three\n" },
+      ["true"] = { "", "" },
+      ["echo kept; sleep 5 &"] = { "kept\n", "" }, -- somebody else holds the stream open
+    }) do
+      local out, told = poured(self, dir, command)
+      assert.is_true(out == want[1], command)
+      assert.are.equal(want[2], told)
+    end
+    self:close()
+    scratch.drop(dir)
+  end))
+
+  it("a pour that is cut off leaves a file that counts as broken", async(function()
+    local self, dir = connected(), scratch.make()
+    local channel = assert(self:exec({ command = "cat /dev/zero" }))
+    local writer = assert(await(native.fs.writer(dir .. "/out", { atomic = true })))
+    local pouring = assert(channel:pour(writer))
+    assert.are.equal("conflict", select(2, channel:read()).kind)
+    assert.has_error(function()
+      writer:write("x") -- the file is the pour's
+    end)
+    pouring:cancel()
+    assert.are.equal("cancelled", select(2, await(pouring)).kind)
+    local another = assert(channel:pour(writer))
+    self:close()
+    assert.are.equal("cancelled", select(2, await(another)).kind)
+    assert.are.equal("io", select(2, await(writer:close())).kind)
+    assert.is_false(scratch.exists(dir .. "/out"))
+    scratch.drop(dir)
+  end))
+
+  local full = scratch.it_if(it, pending, scratch.can_mount(), "the right to mount")
+  full("a pour onto a full disk says so", async(function()
+    local self, dir = connected(), scratch.make()
+    scratch.sh("mount -t tmpfs -o size=1m none " .. dir)
+    local ok, failure = pcall(function()
+      local channel = assert(self:exec({ command = "cat /dev/zero" }))
+      local writer = assert(await(native.fs.writer(dir .. "/out", { atomic = true })))
+      local count, err
+      repeat
+        count, err = await(channel:pour(writer))
+      until not count
+      assert.are.equal("ENOSPC", err.name)
+      assert.are.equal("io", select(2, await(writer:close())).kind)
+      channel:close()
+    end)
+    self:close()
+    scratch.sh("umount " .. dir)
+    scratch.drop(dir)
+    assert(ok, failure)
+  end))
+
   it("refuses calls out of order", async(function()
     local self = session()
     assert.are.equal("invalid", select(2, self:methods("x")).kind)

@@ -88,6 +88,11 @@ void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, con
  */
 uint64_t lum_bind_ms(lua_State *L, double seconds, const char *what);
 
+struct lum_writer;
+
+/* The open writer of fs at arg, with no write under way; raises otherwise. [-0, +0, e] */
+struct lum_writer *lum_bind_check_writer(lua_State *L, int arg);
+
 /* The openers, one per file: each pushes its table. */
 int lum_open_loop(lua_State *L);
 int lum_open_process(lua_State *L);

@@ -333,15 +333,15 @@ struct writer_box {
   struct lum_writer *writer;
 };
 
-static struct lum_writer *check_writer(lua_State *L) {
-  struct writer_box *box = luaL_checkudata(L, 1, WRITER_CLASS);
-  luaL_argcheck(L, box->writer && !box->writer->closed, 1, "the writer is closed");
-  luaL_argcheck(L, !box->writer->busy, 1, "a write is under way");
+struct lum_writer *lum_bind_check_writer(lua_State *L, int arg) {
+  struct writer_box *box = luaL_checkudata(L, arg, WRITER_CLASS);
+  luaL_argcheck(L, box->writer && !box->writer->closed, arg, "the writer is closed");
+  luaL_argcheck(L, !box->writer->busy, arg, "a write is under way");
   return box->writer;
 }
 
 static int writer_write(lua_State *L) {
-  struct lum_writer *writer = check_writer(L);
+  struct lum_writer *writer = lum_bind_check_writer(L, 1);
   size_t len;
   const char *bytes = luaL_checklstring(L, 2, &len);
   struct lum_op_box *box = lum_bind_box(L, NULL);
@@ -349,7 +349,7 @@ static int writer_write(lua_State *L) {
 }
 
 static int writer_close(lua_State *L) {
-  struct lum_writer *writer = check_writer(L);
+  struct lum_writer *writer = lum_bind_check_writer(L, 1);
   struct lum_op_box *box = lum_bind_box(L, NULL);
   return lum_bind_started(L, box, lum_writer_close(writer));
 }

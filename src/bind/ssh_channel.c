@@ -111,6 +111,19 @@ static int channel_read(lua_State *L) {
   return lum_bind_op(L, box, lum_ssh_channel_read(channel, size, &err), &err);
 }
 
+static int push_poured(lua_State *L, struct lum_op *op) {
+  lua_pushinteger(L, (lua_Integer)lum_ssh_channel_poured(op));
+  return 1;
+}
+
+static int channel_pour(lua_State *L) {
+  struct lum_ssh_channel *channel = check_channel(L, 1);
+  struct lum_writer *writer = lum_bind_check_writer(L, 2);
+  struct lum_op_box *box = lum_bind_box(L, push_poured);
+  struct lum_err err;
+  return lum_bind_op(L, box, lum_ssh_channel_pour(channel, writer, &err), &err);
+}
+
 static int channel_write(lua_State *L) {
   struct lum_ssh_channel *channel = check_channel(L, 1);
   size_t len;
@@ -187,6 +200,7 @@ static const luaL_Reg channel_methods[] = {
     {"asked", channel_asked},
     {"noise", channel_noise},
     {"read", channel_read},
+    {"pour", channel_pour},
     {"write", channel_write},
     {"send", channel_send},
     {"close_stdin", channel_close_stdin},

@@ -65,6 +65,10 @@ struct lum_op *lum_writer_write(struct lum_writer *writer, const char *bytes, si
 /* Ends the file; an atomic one appears now. The writer counts as closed from here on. */
 struct lum_op *lum_writer_close(struct lum_writer *writer);
 
+/* For whoever writes to the file himself, on a worker: nobody else does meanwhile. */
+void lum_writer_take(struct lum_writer *writer);
+void lum_writer_give_back(struct lum_writer *writer, bool failed);
+
 /* Closes without a commit: an atomic file is gone, another stays as it is. May be called again. */
 void lum_writer_abort(struct lum_writer *writer);
 void lum_writer_unref(struct lum_writer *writer);

@@ -120,13 +120,20 @@ static void step_run(struct lum_work *work) {
     close_run(step);
 }
 
-static void step_finish(struct lum_work *work) {
-  struct lum_writer *writer = ((struct write_step *)work)->writer;
+void lum_writer_take(struct lum_writer *writer) {
+  writer->refs++;
+  writer->busy = true;
+}
+
+void lum_writer_give_back(struct lum_writer *writer, bool failed) {
   writer->busy = false;
-  if (work->op.err.kind != LUM_OK)
-    writer->failed = true;
+  writer->failed = writer->failed || failed;
   if (writer->closed)
     close_file(writer);
+}
+
+static void step_finish(struct lum_work *work) {
+  lum_writer_give_back(((struct write_step *)work)->writer, work->op.err.kind != LUM_OK);
 }
 
 static void step_release(struct lum_work *work) {
@@ -151,8 +158,7 @@ static struct lum_op *start(struct lum_writer *writer, const struct lum_work_typ
   step->writer = writer;
   step->data = data;
   step->len = len;
-  writer->refs++;
-  writer->busy = true;
+  lum_writer_take(writer);
   lum_work_start(work);
   return &work->op;
 }

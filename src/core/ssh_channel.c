@@ -167,11 +167,12 @@ static bool note_close(struct lum_ssh_channel *channel) {
 }
 
 static bool look_for_exit(struct lum_ssh_channel *channel) {
-  if (channel->host || (channel->exited && !channel->waiters))
+  bool knew = channel->exited;
+  if (channel->host || (knew && !channel->waiters))
     return false;
-  if (!channel->exited && !note_signal(channel) && !note_close(channel))
+  if (!knew && !note_signal(channel) && !note_close(channel))
     return false;
-  bool further = channel->waiters != NULL || channel->writes != NULL;
+  bool further = knew != channel->exited || channel->waiters != NULL || channel->writes != NULL;
   end_waits(channel);
   if (channel->exited)
     ssh_stream_fail_writes(channel);
@@ -243,7 +244,6 @@ static bool run(struct lum_ssh_channel *channel) {
     channel->resize = false;
   if (channel->pipe)
     return channel->pipe->move(channel->pipe) || further;
-  further = look_for_exit(channel) || further;
   if (channel->marker && !channel->filters[0].open && channel->err.kind == LUM_OK) {
     if (channel->starter)
       further = ssh_stream_await_marker(channel) || further;
@@ -256,7 +256,7 @@ static bool run(struct lum_ssh_channel *channel) {
     channel->reader->op.err = channel->err;
     ssh_stream_end_read(channel);
   }
-  return further;
+  return look_for_exit(channel) || further; /* what waits to be read is in its way */
 }
 
 static bool advance(struct ssh_task *task) {

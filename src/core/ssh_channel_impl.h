@@ -18,6 +18,7 @@ struct read_op {
   size_t max, len;
   char *data;
   int which;
+  bool pours; /* it is a struct pour: ssh_pour.c */
 };
 
 struct write_op {
@@ -95,5 +96,15 @@ bool ssh_stream_try_read(struct lum_ssh_channel *channel);
 bool ssh_stream_send_input(struct lum_ssh_channel *channel);
 void ssh_stream_end_read(struct lum_ssh_channel *channel);
 void ssh_stream_fail_writes(struct lum_ssh_channel *channel);
+/* Bytes of stream 0 or 1; 0: none now; below: an error of libssh2. */
+ssize_t ssh_stream_take(struct lum_ssh_channel *channel, int stream, char *buf, size_t size);
+/* Nothing is left on stdout, but a read has something to tell: bytes of stderr, or the end. */
+bool ssh_stream_wants_read(struct lum_ssh_channel *channel);
+bool ssh_channel_read_ok(const struct lum_ssh_channel *channel, struct lum_err *err);
+void ssh_channel_begin_read(struct lum_ssh_channel *channel, struct read_op *reader);
+
+/* ssh_pour.c */
+bool ssh_pour_advance(struct lum_ssh_channel *channel);
+void ssh_pour_end(struct read_op *reader);
 
 #endif

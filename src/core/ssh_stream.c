@@ -17,7 +17,10 @@ static bool fail_memory(struct lum_err *err) {
 void ssh_stream_end_read(struct lum_ssh_channel *channel) {
   struct read_op *reader = channel->reader;
   channel->reader = NULL;
-  lum_op_complete(&reader->op);
+  if (reader->pours)
+    ssh_pour_end(reader);
+  else
+    lum_op_complete(&reader->op);
 }
 
 static void end_write(struct write_op *write) {
@@ -162,8 +165,31 @@ static bool look_for_end(struct lum_ssh_channel *channel) {
   return true;
 }
 
+ssize_t ssh_stream_take(struct lum_ssh_channel *channel, int stream, char *buf, size_t size) {
+  if (!has_ahead(channel, stream))
+    return read_stream(channel, stream, buf, size);
+  size_t from = channel->ahead[stream].from, n = channel->ahead[stream].to - from;
+  n = n < size ? n : size;
+  memcpy(buf, channel->ahead[stream].data + from, n);
+  channel->ahead[stream].from += n;
+  return (ssize_t)n;
+}
+
+bool ssh_stream_wants_read(struct lum_ssh_channel *channel) {
+  if (has_ahead(channel, 1) || channel->exited || channel->read_ended || at_end(channel))
+    return true;
+  if (!channel->ahead[1].data && !(channel->ahead[1].data = malloc(PACKET)))
+    return true; /* the read will say so */
+  ssize_t n = read_stream(channel, 1, channel->ahead[1].data, PACKET);
+  channel->ahead[1].from = 0;
+  channel->ahead[1].to = n > 0 ? (size_t)n : 0;
+  return n != 0;
+}
+
 bool ssh_stream_try_read(struct lum_ssh_channel *channel) {
   struct read_op *reader = channel->reader;
+  if (reader->pours)
+    return ssh_pour_advance(channel);
   for (int stream = 0; stream < 2; stream++) {
     if (!has_ahead(channel, stream))
       continue;
@@ -305,20 +331,14 @@ static void read_free(struct lum_op *op) {
 
 static const struct lum_op_type read_type = {"process.read", read_cancel, read_free};
 
-struct lum_op *lum_ssh_channel_read(struct lum_ssh_channel *channel, size_t max,
-                                    struct lum_err *err) {
-  struct read_op *reader = NULL;
+bool ssh_channel_read_ok(const struct lum_ssh_channel *channel, struct lum_err *err) {
   if (!ssh_channel_op_ok(channel, "process.read", err))
-    return NULL;
-  if (channel->reader)
-    lum_err_set(err, LUM_CONFLICT, "process.read: another read is waiting");
-  else if (!(reader = calloc(1, sizeof *reader)))
-    fail_memory(err);
-  if (!reader)
-    return NULL;
-  reader->channel = channel;
-  reader->max = max;
-  ssh_channel_op_start(channel, &reader->op, &read_type);
+    return false;
+  return !channel->reader ||
+         lum_err_set(err, LUM_CONFLICT, "process.read: another read is waiting");
+}
+
+void ssh_channel_begin_read(struct lum_ssh_channel *channel, struct read_op *reader) {
   channel->reader = reader;
   if (channel->state == GONE && channel->err.kind != LUM_OK) {
     reader->op.err = channel->err;
@@ -326,6 +346,21 @@ struct lum_op *lum_ssh_channel_read(struct lum_ssh_channel *channel, size_t max,
   } else {
     ssh_pump(channel->ssh);
   }
+}
+
+struct lum_op *lum_ssh_channel_read(struct lum_ssh_channel *channel, size_t max,
+                                    struct lum_err *err) {
+  if (!ssh_channel_read_ok(channel, err))
+    return NULL;
+  struct read_op *reader = calloc(1, sizeof *reader);
+  if (!reader) {
+    fail_memory(err);
+    return NULL;
+  }
+  reader->channel = channel;
+  reader->max = max;
+  ssh_channel_op_start(channel, &reader->op, &read_type);
+  ssh_channel_begin_read(channel, reader);
   return &reader->op;
 }
 

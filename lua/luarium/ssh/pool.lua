@@ -10,7 +10,7 @@ local M = {}
 
 local PREFIX = native.crypto.hex_encode(native.crypto.random(8))
 local SLOW = 0.03 -- seconds from asking for a shell to its first word
-local REFUSALS = 20 -- by a host where nothing of ours runs
+local CLEARING = 5 -- seconds that a host may take to clear away what ran before, while it refuses what is next
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
 
 ---@class luarium.ssh.Connection
@@ -243,7 +243,7 @@ end
 ---@return luarium.ssh.Connection|luarium.Error|table connection_or_err what is left of a command that may run all the
 ---  same is { channel, connection, err, raised }
 function Pool:open(request, urgent)
-  local lost, refused = 0, 0
+  local lost, give_up = 0, nil
   while true do
     local connection, err = self:take(urgent)
     if not connection then
@@ -266,8 +266,8 @@ function Pool:open(request, urgent)
     self:give_back(connection)
     if err.name == "SSH_REFUSED" and connection.used > 0 then
       connection.full = true
-    elseif err.name == "SSH_REFUSED" and refused < REFUSALS then
-      refused = refused + 1 -- what ran over it before is still being cleared away
+    elseif err.name == "SSH_REFUSED" and native.loop.monotonic() < (give_up or math.huge) then
+      give_up = give_up or native.loop.monotonic() + CLEARING
       task.sleep(0.05)
     elseif err.name == "SSH_LOST" and lost < 2 then
       lost = lost + 1

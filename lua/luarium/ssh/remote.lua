@@ -81,6 +81,15 @@ function Process:read(max)
   return await(self.channel:read(max))
 end
 
+--- A read whose bytes go into a file of this machine. After each there has to be a read, which tells what came
+--- meanwhile on stderr, and the end.
+---@param writer userdata of native.fs
+---@return integer? count bytes
+---@return luarium.Error? err
+function Process:pour(writer)
+  return await(self.channel:pour(writer))
+end
+
 function Process:write(bytes)
   return await(self.channel:write(bytes))
 end

@@ -42,6 +42,11 @@ local function settle_loose(self)
   end
 end
 
+--- Counts bytes that go elsewhere.
+function Capture:skip(count)
+  self.total = self.total + count
+end
+
 function Capture:add(chunk)
   self.total = self.total + #chunk
   local room = self.front_limit - self.front_size
@@ -135,8 +140,29 @@ end
 
 -- ---- running ----
 
+--- Lets the process write its stdout to a file itself, where it can and somebody has one for it.
+local function pour(process, sink, out)
+  local writer = process.pour and sink.writer()
+  if not writer then
+    return true
+  end
+  local count, err = process:pour(writer)
+  if not count then
+    return nil, err
+  end
+  out:skip(count)
+  sink.poured(count)
+  return true
+end
+
 local function read_all(process, options, out, err_out)
   while true do
+    if options.sink then
+      local ok, err = pour(process, options.sink, out)
+      if not ok then
+        return nil, err
+      end
+    end
     local bytes, stream = process:read()
     if bytes == nil then
       return stream == nil, stream

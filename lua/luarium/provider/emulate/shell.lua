@@ -172,6 +172,8 @@ end
 ---@class luarium.ShellOptions
 ---@field stdin string|function|nil
 ---@field on_stdout fun(chunk: string)?
+---@field sink {writer: (fun(): userdata?), poured: fun(count: integer)}? a file that a process which can do so writes
+---  its stdout to by itself
 ---@field max_output integer? bytes; default 64 KiB
 
 --- Runs a script and returns the result of exec, whatever its exit code.
@@ -190,7 +192,8 @@ function M.exec(self, box, script, args, options)
     argv[#argv + 1] = arg
   end
   return self:call("exec", box, { argv = argv }, {
-    cwd = "/", stdin = options.stdin, on_stdout = options.on_stdout, max_output = options.max_output or OUTPUT_LIMIT,
+    cwd = "/", stdin = options.stdin, on_stdout = options.on_stdout, sink = options.sink,
+    max_output = options.max_output or OUTPUT_LIMIT,
   })
 end
 

@@ -180,6 +180,10 @@ local function file_sink(what, path, mode, size)
   local writer, count = must(await(fs.writer(path, { atomic = true, mode = mode % 512 }))), 0
   return {
     total = size,
+    writer = writer,
+    poured = function(bytes)
+      count = count + bytes
+    end,
     write = function(bytes)
       count = count + #bytes
       must(await(writer:write(bytes)))
@@ -225,6 +229,10 @@ end
 --- Splits the announcement off the stream and hands the rest to the sink that it asks for.
 local function receiver(what, path, options)
   local self, head, done = {}, "", 0
+  local function tell(count)
+    done = done + count;
+    (options.on_progress or no_progress)(done, self.sink.total)
+  end
   local function open(line)
     local hex, size = line:match("^(%x+) (%d+)$")
     if not hex then
@@ -250,9 +258,16 @@ local function receiver(what, path, options)
     end
     if bytes ~= "" and self.sink then
       self.sink.write(bytes)
-      done = done + #bytes;
-      (options.on_progress or no_progress)(done, self.sink.total)
+      tell(#bytes)
     end
+  end
+  --- What takes the bytes of stdout without us, once it is known.
+  function self.writer()
+    return self.sink and self.sink.writer
+  end
+  function self.poured(count)
+    self.sink.poured(count)
+    tell(count)
   end
   return self
 end
@@ -301,7 +316,7 @@ function M.download(self, box, from, to, options)
     args[#args + 1] = arg
   end
   return shell.guarded(function()
-    local result, fault = shell.exec(self, box, PACK, args, { on_stdout = into.on_stdout })
+    local result, fault = shell.exec(self, box, PACK, args, { on_stdout = into.on_stdout, sink = into })
     if not result then
       return nil, fault
     end
