@@ -78,7 +78,7 @@ describe("jobs and much output", function()
     world.instance.state.env = { HOME = world.dir .. "/home" }
     local box = object.attach({ id = "sbx_overflow", provider = "emulated", external_id = "1", status = "running",
       cwd = world.dir, labels = {} }, world.instance, {})
-    local result = box:job("while :; do echo 0123456789; sleep 0.0001; done", { max_output = 65536, wait = 0 }):wait()
+    local result = box:job("while :; do printf '%0512d' 0; sleep 0.001; done", { max_output = 65536, wait = 0 }):wait()
     assert.is_true(result.overflow)
     assert.equal("SIGKILL", result.signal)
     assert.is_false(result.timed_out)

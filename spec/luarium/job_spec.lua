@@ -3,71 +3,22 @@
 local async = require "spec.support.async"
 local emulated = require "spec.support.emulated"
 local scratch = require "spec.support.scratch"
-local errors = require "luarium.error"
 local job_script = require "luarium.job.script"
+local job_world = require "spec.support.job_world"
 local luarium = require "luarium"
 local native = require "luarium.native"
-local object = require "luarium.sandbox.object"
-local task = require "luarium.task"
 
 local monotonic = native.loop.monotonic
-
-local function raises(kind, fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "nothing was raised")
-  assert.is_true(errors.is(err), tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
-end
-
---- Waits until fn() is true.
-local function until_true(what, fn)
-  local deadline = monotonic() + 10
-  while not fn() do
-    assert(monotonic() < deadline, what .. ": not within 10 s")
-    task.sleep(0.01)
-  end
-end
-
---- A sandbox that is a folder with the tools of one kind; its HOME is in it.
-local function world_of(options)
-  local world = emulated.new(options)
-  world.home = world.dir .. "/home"
-  scratch.sh(("mkdir -m 777 %s"):format(world.home))
-  world.instance.state.env = { HOME = world.home }
-  world.sandbox = object.attach({ id = "sbx_" .. native.crypto.ulid():lower(), provider = "emulated",
-    external_id = "1", status = "running", cwd = world.dir, labels = {} }, world.instance, {})
-  function world.folder(key)
-    return world.home .. "/.luarium/jobs/" .. key
-  end
-  return world
-end
-
---- Ends what a failed test has left.
-local function drop(world)
-  task.run(function()
-    for _, status in ipairs(luarium.try(world.sandbox.jobs, world.sandbox) or {}) do
-      luarium.try(function()
-        world.sandbox:attach(status.key):kill()
-      end)
-    end
-  end)
-  emulated.drop(world)
-end
-
-local count = require("luarium.conformance.context").host_processes
-
---- An argument that no other process has.
-local function word()
-  return "word" .. native.crypto.hex_encode(native.crypto.random(6))
-end
+local count, raises, until_true, word = job_world.count, job_world.raises, job_world.until_true, job_world.word
 
 describe("the script of jobs", function()
   for _, shell in ipairs({ "dash -n", "bash --posix -n", "busybox sh -n" }) do
     it("is accepted by " .. shell, function()
       local dir = scratch.make()
-      scratch.write(dir .. "/script", job_script.text)
-      assert.equal("", scratch.sh(shell .. " " .. dir .. "/script"))
+      for mode, text in pairs(job_script.texts) do
+        scratch.write(dir .. "/" .. mode, text)
+        assert.equal("", scratch.sh(shell .. " " .. dir .. "/" .. mode))
+      end
       scratch.drop(dir)
     end)
   end
@@ -78,12 +29,12 @@ for _, kind in ipairs(emulated.kinds) do
     local world, box
 
     before_each(function()
-      world = world_of({ kind = kind })
+      world = job_world.new({ kind = kind })
       box = world.sandbox
     end)
 
     after_each(function()
-      drop(world)
+      job_world.drop(world)
     end)
 
     it("a quick one costs one round trip", async(function()
@@ -178,11 +129,10 @@ for _, kind in ipairs(emulated.kinds) do
     it("kill ends what a lost one left running", async(20, function()
       local mark = word()
       local job = box:job(("sh -c 'while :; do sleep 1; done' %s"):format(mark), { wait = 0 })
-      until_true("it runs", function()
-        return count(mark) > 2 -- with the supervisor and the watcher
+      local command = until_true("it runs", function()
+        return world.leader(job.key)
       end)
-      local supervisor = scratch.read(world.folder(job.key) .. "/owner"):match("^%d+")
-      local command = scratch.read(world.folder(job.key) .. "/leader"):match("^= (%d+)")
+      local supervisor = world.owner(job.key)
       for child in scratch.read(("/proc/%s/task/%s/children"):format(supervisor, supervisor)):gmatch("%d+") do
         if child ~= command then
           scratch.sh("kill -9 " .. child)

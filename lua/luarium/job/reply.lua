@@ -33,7 +33,7 @@ local REASONS = {
 ---@field signal string? "SIGKILL" ..., when one ended it
 ---@field timed_out boolean its time limit ended it
 ---@field overflow boolean it was ended because its output could not be shortened to max_output
----@field disk_full boolean the disk was full meanwhile: output may be missing
+---@field disk_full boolean output is or may be missing: the disk was full, or what writes it down was killed
 ---@field reason string? why it is lost
 ---@field started_at number seconds since the epoch, by the clock of who started it
 ---@field duration number? seconds that it ran, or runs

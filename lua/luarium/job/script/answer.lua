@@ -1,0 +1,45 @@
+--- What is told of a job: a line about its state, and bytes of its output.
+return [==[
+# Nothing is opened: what was a file a moment ago may be a pipe now.
+sizes() {
+  out_size=0 err_size=0
+  [ -s out ] || [ -s err ] || return 0
+  list=$(LC_ALL=C ls -lnL err out 2>/dev/null)
+  set -- ${list%%"$newline"*}
+  err_size=$5
+  set -- ${list#*"$newline"}
+  out_size=$5
+  case $err_size$out_size in *[!0-9]*|'') err_size=0 out_size=0 ;; esac
+}
+
+froms() {
+  get_value out.from
+  out_from=${value:-0}
+  get_value err.from
+  err_from=${value:-0}
+}
+
+# The line that begins an answer.
+tell() {
+  clock
+  sizes
+  froms
+  idle=-
+  if [ -n "$1" ] && [ $state = running ]; then
+    set -- $(date +%s; date -r out +%s 2>/dev/null; date -r err +%s 2>/dev/null)
+    if [ $# = 3 ]; then
+      [ "$3" -lt "$2" ] || set -- "$1" "$3"
+      idle=$(($1 - $2 - 1)) # by clocks of whole seconds at least so much
+      [ $idle -ge 0 ] || idle=0
+    fi
+  fi
+  print='' now='' label=''
+  { read -r print; read -r now; read -r label; } 2>/dev/null <spec
+  printf 'luarium-job key=%s state=%s why=%s' "${PWD##*/}" $state "$why"
+  [ $state != finished ] ||
+    printf ' code=%s sig=%s late=%s full=%s over=%s until=%s' "$code" "$sig" "$late" "$full" "$over" "$until"
+  [ -z "$o_start" ] || printf ' start=%s' "$o_start"
+  printf ' now=%s at=%s idle=%s ours=%s out=%s err=%s out_from=%s err_from=%s label=%s\n' "$h" "$now" "$idle" \
+    "${ours:-0}" "$out_size" "$err_size" "$out_from" "$err_from" "$label"
+}
+]==]

@@ -1,0 +1,171 @@
+--- Jobs whose commands, tools and neighbours behave badly, under every kind of shell.
+local async = require "spec.support.async"
+local emulated = require "spec.support.emulated"
+local job_world = require "spec.support.job_world"
+local native = require "luarium.native"
+local scratch = require "spec.support.scratch"
+
+local monotonic = native.loop.monotonic
+local count, until_true, word = job_world.count, job_world.until_true, job_world.word
+
+--- The pids of the cats that write a job's output down.
+local function taps(world, key)
+  local pids = {}
+  for pid in scratch.sh(("for p in /proc/[0-9]*; do [ \"$(readlink -f $p/fd/1)\" -ef %s/out ] || "
+    .. "[ \"$(readlink -f $p/fd/1)\" -ef %s/err ] || continue; [ \"$(cat $p/comm)\" = cat ] && echo ${p#/proc/}; done "
+    .. "2>/dev/null || true"):format(world.folder(key), world.folder(key))):gmatch("%d+") do
+    pids[#pids + 1] = pid
+  end
+  return pids
+end
+
+--- grep as busybox builds it by default: no -z, but the end of a string ends a line.
+local GREP_WITHOUT_Z = [[#!/bin/sh
+case $1 in -*z*) echo "grep: invalid option -- 'z'" >&2; exit 2 ;; esac
+flags=$1 pattern=$3
+shift 3
+for file do
+  tr '\0' '\n' 2>/dev/null <"$file" | REAL ${flags} -q -e "$pattern" && echo "$file"
+done
+]]
+
+for _, kind in ipairs(emulated.kinds) do
+  describe("jobs under " .. kind.name, function()
+    local world, box
+
+    before_each(function()
+      world = job_world.new({ kind = kind })
+      box = world.sandbox
+    end)
+
+    after_each(function()
+      job_world.drop(world)
+    end)
+
+    --- Puts another program in the place of a tool.
+    local function replace(tool, text)
+      local folder = world.programs
+      local real = kind.name:find("busybox") and scratch.sh("command -v busybox") .. " " .. tool
+        or scratch.sh("command -v " .. tool)
+      scratch.sh(("rm -f %s/%s"):format(folder, tool))
+      scratch.write(folder .. "/" .. tool, (text:gsub("REAL", real)))
+      scratch.sh(("chmod 755 %s/%s"):format(folder, tool))
+    end
+
+    it("a command that opens its streams by name loses nothing of what was written before", async(20, function()
+      local job = box:job("echo one >&2; echo two >/dev/stderr; echo three >&2; echo four >/proc/self/fd/1; echo five; "
+        .. "echo six >/dev/stdout; echo seven | tee /dev/stderr", { wait = 10 })
+      local result = job:wait({ timeout = 10 })
+      assert.equal("one\ntwo\nthree\nseven\n", result.stderr)
+      assert.equal("four\nfive\nsix\nseven\n", result.stdout)
+    end))
+
+    it("the same where the shell has no pipes to give away", async(20, function()
+      world.instance.state.env.BASH_COMPAT = "50" -- here-documents are files
+      for _, has_fifos in ipairs({ true, false }) do
+        if not has_fifos then
+          replace("mkfifo", "#!/bin/sh\nexit 1\n")
+        end
+        local result = box:job("echo one; echo two >&2; echo three; exit 5", { wait = 10 }):wait({ timeout = 10 })
+        assert.equal("one\nthree\n", result.stdout)
+        assert.equal("two\n", result.stderr)
+        assert.equal(5, result.exit_code)
+        assert.is_false(result.disk_full)
+        if has_fifos then
+          assert.equal("one\ntwo\n", box:job("echo one; echo two >/dev/stdout", { wait = 10 }):wait().stdout)
+        end
+      end
+    end))
+
+    it("all of it is there when the end is, also when somebody goes on holding the streams", async(30, function()
+      for i = 1, 5 do
+        local result = box:job("(sleep 5 &) ; head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3",
+          { wait = 10, key = "k" .. i }):wait({ timeout = 10 })
+        assert.equal(3, result.exit_code)
+        assert.equal(300000, result.stdout_bytes)
+        assert.equal(300000, result.stderr_bytes)
+        assert.is_true(result.duration < 4, tostring(result.duration))
+        assert.is_false(result.disk_full)
+      end
+    end))
+
+    it("one that closes its streams, or goes on in the background, ends as it should", async(20, function()
+      assert.equal(4, box:job("exec >&- 2>&-; exit 4", { wait = 10 }):wait({ timeout = 10 }).exit_code)
+      local mark = word()
+      local job = box:job(("(sh -c 'sleep 0.5; echo late; sleep 30' %s &); echo early"):format(mark), { wait = 10 })
+      assert.equal("early\n", job:wait({ timeout = 10 }).stdout)
+      until_true("what it left has written", function()
+        return job:read({ offset = 6 }) == "late\n"
+      end)
+      job:kill()
+      assert.equal(0, count(mark))
+    end))
+
+    it("who writes its output down is replaced when it is killed, and that is told", async(30, function()
+      scratch.sh("mkfifo " .. world.dir .. "/go")
+      local job = box:job("echo before; read x <go; i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done; exit 6",
+        { wait = 0, key = "k" })
+      until_true("it has written", function()
+        return job:read() == "before\n"
+      end)
+      local pids = taps(world, "k")
+      assert.equal(2, #pids)
+      scratch.sh("kill -9 " .. table.concat(pids, " "))
+      until_true("others write it down", function()
+        return #taps(world, "k") == 2
+      end)
+      scratch.sh("echo >" .. world.dir .. "/go")
+      local result = job:wait({ timeout = 20 })
+      assert.equal(6, result.exit_code)
+      assert.is_true(result.disk_full)
+      assert.equal("29999\n", result.stdout:sub(-6))
+      assert.equal(7 + 168890, result.stdout_bytes)
+    end))
+
+    it("a kill comes to an end although those that look after it were stopped", async(30, function()
+      local job = box:job("kill -STOP $PPID; kill -STOP $$; sleep 60", { wait = 0, key = "k" })
+      until_true("they are stopped", function()
+        return scratch.read("/proc/" .. world.owner("k") .. "/stat"):find(") T ", 1, true)
+      end)
+      local began = monotonic()
+      local status = job:kill()
+      assert.equal("finished", status.state)
+      assert.equal("SIGKILL", status.signal)
+      assert.is_true(monotonic() - began < 15)
+    end))
+
+    it("with a grep that knows no -z kills what left its session and its parent", async(30, function()
+      replace("grep", GREP_WITHOUT_Z)
+      local mark = word()
+      local setsid = scratch.sh("command -v setsid")
+      local job = box:job(("(%s sh -c 'while :; do sleep 1; done' %s &); echo ready; sleep 60"):format(setsid, mark),
+        { wait = 0 })
+      assert.equal("ready\n", job:read({ wait = 10 }))
+      assert.equal("SIGKILL", job:kill().signal)
+      assert.equal(0, count(mark))
+    end))
+
+    it("kill finds a descendant whose name has the end of a line in it", async(20, function()
+      local mark = word()
+      scratch.sh(("cp $(command -v dash) '%s/a\nb) S'"):format(world.dir))
+      local job = box:job(("env -i PATH=$PATH './a\nb) S' -c 'while :; do sleep 1; done' %s & wait"):format(mark),
+        { wait = 0 })
+      until_true("it runs", function()
+        return scratch.sh("grep -lx 'b) S' /proc/[0-9]*/comm 2>/dev/null || true") ~= ""
+      end)
+      job:kill()
+      assert.equal(0, count(mark))
+    end))
+
+    it("one that takes its own folder away ends, and leaves no process", async(20, function()
+      local mark = word()
+      local job = box:job({ "sh", "-c", 'echo a; rm -rf "$(readlink -f "$0")"; seq 1 100000; sleep 0.5; exit 3',
+        world.folder("k"), mark }, { wait = 0, key = "k" })
+      until_true("all of it has ended", function()
+        return count(mark) == 0
+      end)
+      job_world.raises("conflict", job.status, job)
+      job:remove()
+    end))
+  end)
+end
