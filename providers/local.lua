@@ -4,6 +4,7 @@
 local await = require("luarium.task").await
 local config = require "luarium.config"
 local errors = require "luarium.error"
+local file_type = require "luarium.file_type"
 local json = require "luarium.json"
 local native = require "luarium.native"
 local progress = require "luarium.provider.progress"
@@ -247,12 +248,33 @@ local function on_file(start)
   end
 end
 
---- Up and down are the same copy: both paths are on this machine.
+--- Whether something may be read or replaced by a copy: a FIFO would be waited for, a device replaced by a file.
+local function check_kind(path)
+  local kind = fs.type(path)
+  if file_type[kind or ""] then
+    return nil, errors.new("invalid", ("%s: not a regular file or folder but a %s"):format(path, file_type[kind]))
+  end
+  return true
+end
+
+--- Up and down are the same copy: both paths are on this machine. A link that is named is followed, but for one here
+--- that a download replaces.
 local function transfer(links)
   return function(self, box, from, to, options)
-    local result, err = await(fs.mkdir(to:match("^(.*/)[^/]+/*$") or ".", { parents = true }))
+    local source, err = await(fs.realpath(from))
+    local target = links == "keep" and await(fs.realpath(to)) or to
+    local result = source
+    for _, path in ipairs({ source or from, target }) do
+      if result then
+        result, err = check_kind(path)
+      end
+    end
     if result then
-      result, err = progress.await(options.on_progress, fs.copy(from, to, { exclude = options.exclude, links = links }))
+      result, err = await(fs.mkdir(target:match("^(.*/)[^/]+/*$") or ".", { parents = true }))
+    end
+    if result then
+      local given = { exclude = options.exclude, links = links }
+      result, err = progress.await(options.on_progress, fs.copy(source, target, given))
     end
     if not result then
       return explain(self, box, err)

@@ -5,6 +5,7 @@ local compat = require "luarium.compat"
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local event = require "luarium.event"
+local file_type = require "luarium.file_type"
 local json = require "luarium.json"
 local native = require "luarium.native"
 local registry = require "luarium.registry"
@@ -224,8 +225,6 @@ function M.last_active(id)
   return entry and entry.mtime or nil
 end
 
-local KINDS = { dir = "folder", fifo = "FIFO", socket = "socket", char = "device", block = "device" }
-
 ---@class luarium.OutlogReader
 ---@field current boolean the file is the one that grows
 ---@field first string? the file's first line, which tells it from others
@@ -237,7 +236,8 @@ Reader.__index = Reader
 local function check_file(path)
   local kind = fs.type(path)
   if kind and kind ~= "file" then
-    errors.raise("io", ("the log %s is no file but a %s: move it away"):format(path, KINDS[kind]))
+    errors.raise("io", ("the log %s is no file but a %s: move it away"):format(path,
+      kind == "dir" and "folder" or file_type[kind] or kind))
   elseif (size_of(path) or 0) > READ_MOST then
     errors.raise("io", ("the log %s is larger than any that is written here (%d bytes): move it away"):format(path,
       READ_MOST))

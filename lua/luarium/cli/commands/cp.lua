@@ -2,6 +2,7 @@
 local json = require "luarium.json"
 local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
+local file_type = require "luarium.file_type"
 local format = require "luarium.cli.format"
 local options = require "luarium.cli.options"
 
@@ -35,11 +36,21 @@ local function stat_box(box, path)
   return ok and facts or nil
 end
 
+--- A FIFO would be waited for, a device has no end.
+local function check_kind(path, facts)
+  local kind = facts and file_type[facts.type]
+  if kind then
+    errors.raise("invalid", ("cp: %s is a %s: expected a file or a folder"):format(path, kind))
+  end
+end
+
 --- As `cp -r` does: into a folder that exists, else to exactly that path. A source that ends in /. means its contents.
 local function target(from, to, source, existing)
   if not source then
     errors.raise("not_found", ("cp: there is no %s"):format(from))
   end
+  check_kind(from, source)
+  check_kind(to, existing)
   local contents = from:match("/%.$") or from == "."
   local into = existing and existing.type == "dir" or to:match("/$")
   if into and not contents then
@@ -61,7 +72,17 @@ end
 
 return {
   summary = "copy files or folders into a sandbox or out of it",
-  example = "luarium cp src demo:/app/src\nluarium cp demo:out/report.json .",
+  about = "As `cp -r` does. TO is the name of the copy, unless it is a folder that is there or ends in /: then the copy\n"
+    .. "goes into it, under its own name. Folders that are missing are made. FROM/. means what is in the folder:\n"
+    .. "it goes into TO itself. Otherwise a / at the end of FROM changes nothing.\n"
+    .. "A folder that is there already keeps what else it has, and files of the same names are replaced; a file never\n"
+    .. "replaces a folder, nor a folder a file. Modes are kept, owners are not.\n"
+    .. "A link that is named is followed, also one in a sandbox to a file that is replaced; one here is replaced\n"
+    .. "itself. Links inside a folder stay links; out of a sandbox, those that are absolute or lead out of the folder are\n"
+    .. "skipped. A FIFO, socket or device is an error when it is named, and is skipped inside a folder. What was\n"
+    .. "skipped is told, and is no failure.",
+  example = "luarium cp src demo:/app/src\nluarium cp src/. demo:\nluarium cp demo:out/report.json .\n"
+    .. "luarium cp --exclude node_modules . demo:work/",
   arguments = {
     { "from", about = "PATH or BOX:PATH" },
     { "to", about = "PATH or BOX:PATH; relative paths of a sandbox start at its working directory" },
@@ -79,14 +100,19 @@ return {
     return context:task(function()
       local result = copy(context, args, from_box, from, to_box, to)
       local skipped = result.skipped or {}
+      local count = math.max(#skipped, result.skipped_count or 0)
       if context.json then
         context:print_json({ files = result.files, bytes = result.bytes,
-          skipped = json.array(skipped) })
+          skipped = json.array(skipped), skipped_count = count })
       else
         context:note("copied %d file%s, %s", result.files, result.files == 1 and "" or "s", format.size(result.bytes))
         for _, item in ipairs(skipped) do
-          context:note("skipped %s", require("luarium.log").neutral(type(item) == "table" and (item.path or item.name)
-            or tostring(item)))
+          context:note("skipped %s: %s", require("luarium.log").neutral(item.path or item.name or "?"),
+            file_type[item.reason] or item.reason or "it cannot be copied")
+        end
+        if count > #skipped then
+          context:note("skipped %d%s that %s neither file, folder nor link", count - #skipped,
+            #skipped > 0 and " more" or "", count - #skipped == 1 and "is" or "are")
         end
       end
     end)

@@ -140,7 +140,9 @@ end
 
 return {
   summary = "run a script",
-  about = "`luarium run SCRIPT --help` shows the inputs that a script declares.",
+  about = "`luarium run SCRIPT --help` shows the inputs that a script declares. What it collects of a sandbox goes to\n"
+    .. "DIR/NAME, the name of the sandbox, or to DIR/ID when it has none; when another sandbox of that name was\n"
+    .. "collected there, to DIR/NAME-ID. What was collected of the same sandbox before is replaced.",
   example = "luarium run scripts/agent_task.lua repo=https://example.com/app.git prompt='fix the tests' --out results",
   arguments = {
     { "script", about = "a Lua file; - is standard input" },

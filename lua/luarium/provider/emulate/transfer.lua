@@ -1,5 +1,6 @@
 --- Files and trees into a sandbox and out of it, streamed through the stdin and stdout of a command.
 local errors = require "luarium.error"
+local file_type = require "luarium.file_type"
 local files = require "luarium.provider.emulate.files"
 local native = require "luarium.native"
 local shell = require "luarium.provider.emulate.shell"
@@ -131,7 +132,8 @@ function M.upload(self, box, from, to, options)
   if stat.type == "dir" then
     return upload_tree(self, box, what, from, clean, options or {})
   elseif stat.type ~= "file" then
-    return nil, errors.new("invalid", ("%s: not a regular file or folder but a %s"):format(what, stat.type))
+    return nil, errors.new("invalid", ("%s: not a regular file or folder but a %s"):format(what,
+      file_type[stat.type] or stat.type))
   end
   return upload_file(self, box, what, from, clean, stat, options or {})
 end
