@@ -72,15 +72,16 @@ end
 
 return {
   summary = "copy files or folders into a sandbox or out of it",
-  about = "As `cp -r` does. TO is the name of the copy, unless it is a folder that is there or ends in /: then the copy\n"
-    .. "goes into it, under its own name. Folders that are missing are made. FROM/. means what is in the folder:\n"
-    .. "it goes into TO itself. Otherwise a / at the end of FROM changes nothing.\n"
-    .. "A folder that is there already keeps what else it has, and files of the same names are replaced; a file never\n"
-    .. "replaces a folder, nor a folder a file. Modes are kept, owners are not.\n"
+  about = "As `cp -r` does. TO is the name of the copy, unless it is a folder that is there or ends in /: then the\n"
+    .. "copy goes into it, under its own name. Folders that are missing are made. FROM/. means what is in the\n"
+    .. "folder: it goes into TO itself. Otherwise a / at the end of FROM changes nothing.\n"
+    .. "A folder that is there already keeps what else it has, and files of the same names are replaced; a file\n"
+    .. "never replaces a folder, nor a folder a file. Modes are kept, owners are not.\n"
     .. "A link that is named is followed, also one in a sandbox to a file that is replaced; one here is replaced\n"
-    .. "itself. Links inside a folder stay links; out of a sandbox, those that are absolute or lead out of the folder are\n"
-    .. "skipped. A FIFO, socket or device is an error when it is named, and is skipped inside a folder. What was\n"
-    .. "skipped is told, and is no failure.",
+    .. "itself. Links inside a folder stay links; out of a sandbox, those that are absolute or lead out of the\n"
+    .. "folder are skipped.\n"
+    .. "A FIFO, socket or device is an error when it is named, and is skipped inside a folder. What was skipped\n"
+    .. "is told, and is no failure.",
   example = "luarium cp src demo:/app/src\nluarium cp src/. demo:\nluarium cp demo:out/report.json .\n"
     .. "luarium cp --exclude node_modules . demo:work/",
   arguments = {
