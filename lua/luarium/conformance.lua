@@ -188,11 +188,21 @@ end
 
 -- ---- the whole suite ----
 
+--- Whether a title has the pattern. Raises `invalid` when that is none.
+local function has_pattern(title, pattern)
+  local ok, found = pcall(string.find, title, pattern)
+  if not ok then
+    errors.raise("invalid", ("the filter '%s' is no Lua pattern: %s; a special character is meant as it is with a %% "
+      .. "before it"):format(pattern, found))
+  end
+  return found
+end
+
 local function selected(options)
   local chosen, left_out = {}, {}
   for _, item in ipairs(M.checks()) do
     local title = item.topic .. ": " .. item.name
-    if not options.filter or title:find(options.filter) then
+    if not options.filter or has_pattern(title, options.filter) then
       if item.heavy and options.heavy == false then
         left_out[#left_out + 1] = item
       else
