@@ -89,7 +89,7 @@ function M.emit(name, fields)
   for _, entry in ipairs({ unpack(handlers) }) do -- a copy: a handler may end itself
     if wants(entry, name, phase) then
       local ok, err = pcall(entry.fn, record)
-      if not ok then
+      if not ok and not (errors.is(err, "cancelled") and err.name == "EXIT") then -- os.exit is no failure
         broken = broken or {}
         broken[#broken + 1] = { entry = entry, err = err }
       end

@@ -122,18 +122,34 @@ local function shallow_copy(from)
   return copy
 end
 
+local asked -- the error that os.exit raised: a script that catches it, or whose event handler did it, ends all the same
+
 --- Ends the script as os.exit does, but with its cleanup.
 local function exit(code)
   if code == nil or code == true then
     code = 0
   elseif code == false then
     code = 1
+  elseif not compat.is_integer(code) then
+    errors.raise("invalid", ("os.exit: expected true, false or a whole number, got %s"):format(tostring(code)))
   end
   local err = errors.new("cancelled", "the script called os.exit", { name = "EXIT", data = { code = code } })
+  asked = asked or err
   if M.main then
-    task.cancel(M.main, err)
+    task.cancel(M.main, asked)
   end
-  error(err, 0)
+  error(asked, 0)
+end
+
+--- The code that a script gave to os.exit, when it was called or is what the error stands for.
+---@param err any
+---@return integer? code
+function M.exit_code(err)
+  local exited = asked or err
+  if (err == nil or errors.is(err, "cancelled") and err.name == "EXIT") and errors.is(exited)
+    and type(exited.data) == "table" and compat.is_integer(exited.data.code) then
+    return math.floor(exited.data.code)
+  end
 end
 
 --- Modules beside the script share its globals; any other comes from the usual places.
@@ -400,7 +416,7 @@ end
 ---@param run luarium.ScriptRun
 ---@return any ... what the script or its run function returned
 function M.run(script, given, run)
-  M.main = task.current()
+  M.main, asked = task.current(), nil
   local plain = undeclared(given)
   script.env.input = plain
   local function body()
@@ -416,8 +432,8 @@ function M.run(script, given, run)
     return declared.run(M.inputs(M.rows(declared.inputs, script.path), given, script.path), run)
   end
   local results = compat.pack(xpcall(body, handler(script)))
-  if not results[1] then
-    error(results[2], 0)
+  if not results[1] or asked then
+    error(not results[1] and results[2] or asked, 0)
   end
   return compat.unpack(results, 2, results.n)
 end

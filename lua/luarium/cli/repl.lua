@@ -6,6 +6,7 @@ local inspect = require "luarium.inspect"
 local native = require "luarium.native"
 local report = require "luarium.cli.report"
 local scan = require "luarium.cli.repl_scan"
+local script = require "luarium.script"
 local task = require "luarium.task"
 
 local M = {}
@@ -30,7 +31,7 @@ Session.__index = Session
 ---@param interactive boolean
 ---@return luarium.cli.Session
 function M.new(context, interactive)
-  local env = require("luarium.script").environment(".", function()
+  local env = script.environment(".", function()
     return context:api()
   end)
   local self = setmetatable({ context = context, env = env, interactive = interactive, statement = "" }, Session)
@@ -168,6 +169,7 @@ function Session:take(line)
     if not results[1] then
       return self:fail(results[2])
     end
+    return script.exit_code()
   end
 end
 
@@ -176,12 +178,13 @@ end
 ---@return integer? code
 ---@return boolean failed
 function Session:fail(err)
-  if errors.is(err, "cancelled") and err.name == "EXIT" then
-    return report.exit_code(err), false
+  local code = script.exit_code(err)
+  if code then
+    return code, false
   elseif task.cancel_reason() then
     error(err, 0)
   end
-  local code = report.failure(err, self.context)
+  code = report.failure(err, self.context)
   return not self.interactive and code or nil, true
 end
 

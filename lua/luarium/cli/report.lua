@@ -84,14 +84,6 @@ local function one_line(text)
   return text and (bounded(text, 1000, 1000):gsub("\n", " "))
 end
 
---- The code that a script gave to os.exit, which may be anything.
----@param err luarium.Error
----@return integer
-function M.exit_code(err)
-  local code = type(err.data) == "table" and err.data.code
-  return type(code) == "number" and code % 1 == 0 and math.floor(code) % 256 or 1
-end
-
 --- Writes a failure to standard error and returns the exit code.
 ---@param value any what was raised
 ---@param context table

@@ -124,10 +124,10 @@ local function run(args, context)
     close_events()
   end
   require("luarium.cli.main_task").note_open(context)
-  if not ok then
-    if require("luarium.error").is(err, "cancelled") and err.name == "EXIT" then
-      return require("luarium.cli.report").exit_code(err)
-    end
+  local code = require("luarium.script").exit_code(not ok and err or nil)
+  if code then
+    return code
+  elseif not ok then
     error(err, 0)
   end
   local line = context.json and value ~= nil
