@@ -45,6 +45,7 @@ describe("completion", function()
     { "luarium run task.lua pro", { "prompt=" } },
     { "luarium run ta", { "task.lua" } },
     { "luarium destroy nothing", {} },
+    { "luarium cp nothing:", {} },
   }
   for _, shell in ipairs({ "bash", "fish" }) do
     it("in " .. shell, within(function(place)
@@ -71,6 +72,30 @@ describe("completion", function()
       terminal:see("task.lua prompt=x")
     end)
   end))
+
+  for _, shell in ipairs({ "bash", "zsh" }) do
+    it("of paths in a sandbox, in " .. shell .. " with keys pressed", within(function(place)
+      place:ok({ "exec", "demo", "mkdir -p source/inner; touch source/one.txt source/inner/x=y:z result.json 'two words'" })
+      tmux.with(place, 100, 24, function(terminal)
+        terminal:enter(shell == "bash" and "bash --norc" or "zsh -f")
+        terminal:enter(shell == "bash" and "PS1='now> '; eval \"$(luarium completion bash)\"; clear"
+          or "PS1='now> '; autoload -Uz compinit; compinit -u -d .zd; eval \"$(luarium completion zsh)\"; clear")
+        terminal:see("^now>")
+        terminal:keys("luarium cp de", "Tab")
+        terminal:see("luarium cp demo:\n")
+        terminal:keys("s", "Tab")
+        terminal:see("luarium cp demo:source/\n")
+        terminal:keys("o", "Tab")
+        terminal:see("luarium cp demo:source/one.txt\n") -- and a blank, which the screen does not show
+        terminal:keys("demo:res", "Tab")
+        terminal:see("luarium cp demo:source/one.txt demo:result.json\n")
+        terminal:keys("C-c")
+        terminal:see("result.json[^\n]*\nnow>\n")
+        terminal:keys("luarium cp demo:", "Tab", "Tab")
+        terminal:see("result.json%s+.*source/")
+      end)
+    end))
+  end
 
   it("refuses other shells, and never fails on a strange line", within(function(place)
     local result = place:run({ "completion", "bsh" })

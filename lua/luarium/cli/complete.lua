@@ -33,13 +33,16 @@ local function each_record(fn)
   end
 end
 
+--- Whether a name is one word for every shell, and nothing else.
+local function is_word(name)
+  return name:find("^[%w_.@%%+,-]+$") ~= nil and not name:find("^[-%%@+]")
+end
+
 local function add_boxes(out, suffix)
   each_record(function(record)
     local about = record.provider .. ", " .. tostring(record.status)
     local name = record.name
-    if name and not name:find("^[%w_][%w_.@%%+-]*$") then
-      name = nil -- shells would take it for more than a word
-    end
+    name = name and is_word(name) and name or nil
     if name then
       out:add(name .. suffix, record.id .. ", " .. about)
     end
@@ -58,6 +61,36 @@ local function add_jobs(out, given)
       out:add(status.key, status.state .. ", " .. status.command)
     end
   end)
+end
+
+local MAX_ENTRIES = 2000 -- of a folder
+
+--- What is in the folder of a sandbox that the word has come to: BOX:FOLDER/BEGINNING. It may be far away, too.
+local function add_paths(out, box_name, path)
+  local folder, beginning = path:match("^(.*/)([^/]*)$")
+  folder, beginning = folder or "", beginning or path
+  local luarium = require "luarium"
+  luarium.timeout(2, function()
+    local box = require("luarium.cli.boxes").open(luarium, box_name)
+    for i, entry in ipairs(box:ls(folder == "" and "." or folder)) do
+      local hidden = entry.name:sub(1, 1) == "." and beginning:sub(1, 1) ~= "."
+      if i > MAX_ENTRIES then
+        return
+      elseif is_word(entry.name) and not hidden then
+        out:add(("%s:%s%s%s"):format(box_name, folder, entry.name, entry.type == "dir" and "/" or ""), entry.type)
+      end
+    end
+  end)
+end
+
+--- One end of a copy: a path here, a sandbox, or a path in it.
+local function add_ends(out)
+  local box_name, path = out.current:match("^([^/:]+):(.*)$")
+  if box_name then
+    return add_paths(out, box_name, path)
+  end
+  add_boxes(out, ":")
+  out:files()
 end
 
 local function add_providers(out)
@@ -83,8 +116,8 @@ end
 local arguments = {
   box = function(out) add_boxes(out, "") end,
   job = function(out, given) add_jobs(out, given[1]) end,
-  from = function(out) add_boxes(out, ":") out:files() end,
-  to = function(out) add_boxes(out, ":") out:files() end,
+  from = add_ends,
+  to = add_ends,
   script = function(out) out:files() end,
   inputs = function(out, given) add_inputs(out, given[1]) end,
   command = function(out)

@@ -15,20 +15,25 @@ _luarium() {
     if [[ $candidate == :files ]]; then files=yes; else COMPREPLY+=("$candidate"); fi
   done < <("${words[0]}" __complete -- "${words[@]:1}" "$current" 2>/dev/null)
   if [[ -n $files ]]; then
-    compopt -o filenames 2>/dev/null
-    local prefix=
+    local prefix= mixed=${#COMPREPLY[@]} quoted
     [[ $current == --*=* || $current == [a-zA-Z_]*=* ]] && prefix=${current%%=*}=
-    while IFS= read -r candidate; do COMPREPLY+=("$prefix$candidate"); done < <(compgen -f -- "${current#"$prefix"}")
+    (( mixed )) || compopt -o filenames 2>/dev/null # it would quote the colon of a sandbox, too
+    while IFS= read -r candidate; do
+      if (( mixed )); then
+        printf -v quoted %q "$candidate"
+        [[ -d $candidate ]] && quoted+=/
+        candidate=$quoted
+      fi
+      COMPREPLY+=("$prefix$candidate")
+    done < <(compgen -f -- "${current#"$prefix"}")
   fi
   # bash splits words at = and : and replaces only what follows the last of them.
-  local break
+  local break last=$current
   for break in = :; do
-    if [[ $COMP_WORDBREAKS == *$break* && $current == *$break* ]]; then
-      COMPREPLY=("${COMPREPLY[@]#"${current%"$break"*}$break"}")
-      break
-    fi
+    [[ $COMP_WORDBREAKS == *$break* ]] && last=${last##*"$break"}
   done
-  [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=:] ]] && compopt -o nospace 2>/dev/null
+  COMPREPLY=("${COMPREPLY[@]#"${current%"$last"}"}")
+  [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=:/] ]] && compopt -o nospace 2>/dev/null
   return 0
 }
 complete -F _luarium luarium
@@ -48,7 +53,7 @@ _luarium() {
     fi
     word=${line%%$'\t'*} about=${line#*$'\t'}
     word=${word//:/\\:}
-    if [[ $word == *= || $word == *\\: ]]; then joined+=("$word:$about"); else found+=("$word:$about"); fi
+    if [[ $word == *[=/] || $word == *\\: ]]; then joined+=("$word:$about"); else found+=("$word:$about"); fi
   done < <(${words[1]} __complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)
   (( ${#found} )) && _describe luarium found
   (( ${#joined} )) && _describe luarium joined -S ''
@@ -76,7 +81,8 @@ complete -c luarium -f -a '(__luarium_complete)'
 
 return {
   summary = "print the completion script of a shell",
-  about = "It completes commands, options, sandboxes, providers, and the inputs that a script declares.",
+  about = "It completes commands, options, sandboxes, paths in them (BOX:PATH), providers, and the inputs that a\n"
+    .. "script declares.",
   example = "eval \"$(luarium completion bash)\"       # in ~/.bashrc; zsh likewise\n"
     .. "luarium completion fish > ~/.config/fish/completions/luarium.fish",
   arguments = { { "shell", about = "bash, zsh or fish" } },
