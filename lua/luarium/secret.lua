@@ -30,19 +30,58 @@ M.is = check.is_secret
 
 local known = {}       -- value or an encoded form of it -> replacement
 local ordered = {}     -- the same, longest first
+local longest = 0      -- bytes of the first of them
 local MIN_LENGTH = 6   -- shorter values would turn ordinary text into noise
+local MIN_LINE = 12    -- of a value of several lines: others may be anything
+local MIN_ENCODED = 8  -- of a part of a longer text in base64
 
-local function add_form(form, replacement)
-  if #form >= MIN_LENGTH and not known[form] then
+local function add_form(form, replacement, min)
+  if #form >= (min or MIN_LENGTH) and not known[form] then
     known[form] = replacement
     ordered[#ordered + 1] = form
   end
 end
 
-local function url_encode(text)
+local function url_encode(text, format)
   return (text:gsub("[^%w%-_%.~]", function(c)
-    return ("%%%02X"):format(c:byte())
+    return format:format(c:byte())
   end))
+end
+
+local json_escapes = { ["\""] = "\\\"", ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\b"] = "\\b",
+  ["\f"] = "\\f" }
+
+local function json_escape(text)
+  return (text:gsub("[%c\"\\]", function(c)
+    return json_escapes[c] or ("\\u%04x"):format(c:byte())
+  end))
+end
+
+--- In a longer text that is encoded as a whole a value begins at any of three places of a group of bytes, and its first
+--- and last characters then depend on its neighbours.
+local function add_base64(value, replacement)
+  local encode = native.crypto.base64_encode
+  local function add(text, min)
+    add_form(text, replacement, min)
+    add_form((text:gsub("+", "-"):gsub("/", "_")), replacement, min)
+  end
+  add((encode(value):gsub("=+$", "")))
+  for before = 0, 2 do
+    local size = before + #value
+    local text = encode(("\0"):rep(before) .. value):sub(1, math.floor(size * 8 / 6))
+    add(text:sub(before == 0 and 1 or before + 2), MIN_ENCODED)
+  end
+end
+
+--- Lines of keys are shown with other line ends, or with something in front of each. Their marks are no secret.
+local function add_lines(value, replacement)
+  local lines = {}
+  for line in value:gmatch("[^\r\n]+") do
+    lines[#lines + 1] = not line:find("^%-%-%-%-%-") and line or nil
+  end
+  for _, line in ipairs(lines) do
+    add_form(line, replacement, #lines > 1 and MIN_LINE or MIN_LENGTH)
+  end
 end
 
 --- From now on this value is removed from whatever leaves through a sink.
@@ -54,35 +93,135 @@ function M.register(value, name)
   end
   local replacement = "[redacted " .. name .. "]"
   add_form(value, replacement)
-  add_form(url_encode(value), replacement)
-  local crypto = native.crypto
-  if crypto then
-    add_form((crypto.base64_encode(value):gsub("=+$", "")), replacement)
+  add_form(url_encode(value, "%%%02X"), replacement)
+  add_form(url_encode(value, "%%%02x"), replacement)
+  local escaped = json_escape(value)
+  add_form(escaped, replacement)
+  add_form((escaped:gsub("/", "\\/")), replacement)
+  if native.crypto then
+    add_base64(value, replacement)
   end
+  add_lines(value, replacement)
   table.sort(ordered, function(a, b)
     return #a > #b
   end)
+  longest = #ordered[1]
+end
+
+--- The same for the value of a header, and for the token in it: an answer may repeat that alone.
+---@param value string such as "Bearer TOKEN"
+---@param name string
+function M.register_header(value, name)
+  M.register(value, name)
+  local scheme, token = value:match("^%s*(%a[%w%-]*)%s+(%S+)%s*$")
+  if not token then
+    return
+  end
+  M.register(token, name)
+  local login = scheme:lower() == "basic" and native.crypto and native.crypto.base64_decode(token)
+  local password = login and login:match("^[^:]*:(.+)$")
+  if password then
+    M.register(password, name)
+  end
+end
+
+local function decode(text)
+  return (text:gsub("%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+--- The same for the password in an address, if there is one.
+---@param url string such as "http://user:password@host"
+---@param name string
+function M.register_url(url, name)
+  local userinfo = url:match("^%a[%w+.-]*://([^/?#]*)@") or url:match("^([^/?#]*)@")
+  local user, password = (userinfo or ""):match("^([^:]*):(.+)$")
+  if password then
+    M.register(password, name)
+    M.register(decode(password), name)
+    M.register(decode(user) .. ":" .. decode(password), name)
+  end
+end
+
+--- An address fit for messages: without what may be a password in it, also when it is malformed, and without its query.
+---@param url string
+---@return string
+function M.shown_url(url)
+  local scheme, rest = url:match("^(%a[%w+.-]*://)(.*)$")
+  rest = rest or url
+  local hidden, host = rest:match("^(.*)@(.*)$")
+  if hidden then
+    rest = (hidden:find(":", 1, true) and "[hidden]@" or hidden .. "@") .. host
+  end
+  return (scheme or "") .. rest:gsub("[?#].*$", "")
+end
+
+--- A text in which addresses have no passwords: for complaints of others, which repeat what they were given.
+---@param text string
+---@return string
+function M.hide_passwords(text)
+  return (text:gsub("://([^/%s:@]*):[^/%s@]*@", "://%1:[hidden]@"))
+end
+
+--- Where the earliest known form begins, and which; the longest of those that begin there.
+local function next_match(text, at, places)
+  local first, form
+  for _, other in ipairs(ordered) do
+    local found = places[other]
+    if found == nil or found and found < at then
+      found = text:find(other, at, true) or false
+      places[other] = found
+    end
+    if found and (not first or found < first) then
+      first, form = found, other
+    end
+  end
+  return first, form
+end
+
+--- Where at the end of a text a form may have begun that is not whole yet; nil: nowhere.
+local function beginning(text, at)
+  local earliest
+  for _, form in ipairs(ordered) do
+    local from = math.max(at, #text - #form + 2)
+    local found = text:find(form:sub(1, 1), from, true)
+    while found and (not earliest or found < earliest) do
+      if text:sub(found) == form:sub(1, #text - found + 1) then
+        earliest = found
+      end
+      found = text:find(form:sub(1, 1), found + 1, true)
+    end
+  end
+  return earliest
+end
+
+--- Replaces what is known, from left to right. Unless the text is all there is, its end may be kept back.
+---@return string clean
+---@return string rest
+local function replace(text, is_all)
+  local parts, at, places = {}, 1, {}
+  while true do
+    local first, form = next_match(text, at, places)
+    local unsure = not is_all and (not first or first > #text - longest) and beginning(text, at)
+    if unsure and (not first or unsure <= first) then
+      parts[#parts + 1] = text:sub(at, unsure - 1)
+      return table.concat(parts), text:sub(unsure)
+    elseif not first then
+      parts[#parts + 1] = text:sub(at)
+      return #parts > 1 and table.concat(parts) or parts[1], ""
+    end
+    parts[#parts + 1] = text:sub(at, first - 1)
+    parts[#parts + 1] = known[form]
+    at = first + #form
+  end
 end
 
 --- The text without any known secret.
 ---@param text string
 ---@return string
 function M.redact(text)
-  for _, form in ipairs(ordered) do
-    local from = text:find(form, 1, true)
-    if from then
-      local parts, start = {}, 1
-      while from do
-        parts[#parts + 1] = text:sub(start, from - 1)
-        parts[#parts + 1] = known[form]
-        start = from + #form
-        from = text:find(form, start, true)
-      end
-      parts[#parts + 1] = text:sub(start)
-      text = table.concat(parts)
-    end
-  end
-  return text
+  return (replace(text, true))
 end
 
 local MAX_DEPTH = 100 -- of what is told of in events and reports
@@ -137,36 +276,30 @@ function M.redact_error(err, depth)
   return clean
 end
 
---- A redactor for a stream: a secret that is cut by a chunk border is still found. Call it with each chunk, and
---- with nil at the end; it returns what may go out.
+--- A redactor for a stream: a secret that is cut by a chunk border is still found, and the result is that of the
+--- whole text. Call it with each chunk, and with nil at the end; it returns what may go out.
 ---@return fun(chunk: string?): string
 function M.stream_redactor()
   local held = ""
   return function(chunk)
-    local text = held .. (chunk or "")
-    held = ""
-    if #ordered == 0 then
-      return text
-    end
-    text = M.redact(text)
-    if chunk then
-      local keep = 0
-      for _, form in ipairs(ordered) do
-        for n = math.min(#form - 1, #text), keep + 1, -1 do
-          if text:sub(-n) == form:sub(1, n) then
-            keep = n
-            break
-          end
-        end
-      end
-      held = text:sub(#text - keep + 1)
-      text = text:sub(1, #text - keep)
-    end
-    return text
+    local clean
+    clean, held = replace(held .. (chunk or ""), chunk == nil)
+    return clean
   end
 end
 
 -- ---- secrets ----
+
+local warned = false
+
+--- Says once that a value is too short to be found again without harm to ordinary text.
+local function warn_of_short(value, name)
+  if not warned and #value > 0 and #value < MIN_LENGTH then
+    warned = true
+    require("luarium.log").warn(("the secret %s has fewer than %d bytes: such short ones are not removed from output, "
+      .. "logs and messages"):format(name, MIN_LENGTH))
+  end
+end
 
 local function make(name, read)
   local secret = setmetatable({ name = name }, mt)
@@ -182,6 +315,7 @@ end
 function M.new(value, name)
   check.argument(value, "string", "secret", "the value")
   name = name or "value"
+  warn_of_short(value, name)
   M.register(value, name)
   return make(name, function()
     return value
@@ -203,6 +337,7 @@ function M.env(variable, default)
       errors.raise("auth", ("the variable %s is not set: export %s=... and try again"):format(variable, variable),
         { name = "NO_VARIABLE" })
     end
+    warn_of_short(value, variable)
     M.register(value, variable)
     return value
   end)
