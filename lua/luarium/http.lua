@@ -151,6 +151,8 @@ local function has_header(headers, wanted)
   return false
 end
 
+local credentials = { authorization = true, ["proxy-authorization"] = true, cookie = true }
+
 --- Headers as the native wants them, and the names of those whose values are secrets.
 local function build_headers(options)
   local headers, private = {}, {}
@@ -160,7 +162,11 @@ local function build_headers(options)
   local function add(name, value)
     if secret.is(value) then
       private[#private + 1] = name
-      value = secret.reveal(value)
+      local revealed = secret.reveal(value)
+      secret.register_header(revealed, value.name)
+      value = revealed
+    elseif type(value) == "string" and credentials[name:lower()] then
+      secret.register_header(value, name)
     end
     headers[#headers + 1] = { name, type(value) == "string" and value or scalar(name, value) }
   end
@@ -216,8 +222,32 @@ local function build(options)
   return built
 end
 
+local PROXIES = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" }
+local knows_proxies = false
+
+--- Passwords within addresses are secrets like any other: an answer may repeat them.
+local function register_passwords(options)
+  if not knows_proxies then
+    knows_proxies = true
+    for _, variable in ipairs(PROXIES) do
+      secret.register_url(os.getenv(variable) or "", variable)
+    end
+  end
+  if type(options) ~= "table" then
+    return
+  end
+  if type(options.url) == "string" and options.url:find("@", 1, true) then
+    secret.register_url(options.url, "url")
+  end
+  if options.proxy ~= nil then
+    local proxy = secret.reveal(options.proxy)
+    secret.register_url(type(proxy) == "string" and proxy or "", "proxy")
+  end
+end
+
 --- Checks the options and makes those of the native. Raises `invalid` for wrong ones.
 local function prepare(options, rows, where)
+  register_passwords(options)
   if is_plain(options) then
     return options
   end

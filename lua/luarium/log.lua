@@ -48,6 +48,7 @@ function M.neutral_lines(text)
 end
 
 local function write(level, message, fields)
+  message = secret.hide_passwords(message)
   event.emit("log", { level = level, message = message, fields = fields })
   if M.sink and levels[level] >= levels[M.level] then
     M.sink(level, M.neutral(secret.redact(message)))

@@ -7,6 +7,7 @@ local event = require "luarium.event"
 local exporter = require "luarium.otlp.exporter"
 local host = require "luarium.task.host"
 local metrics = require "luarium.otlp.metrics"
+local secret = require "luarium.secret"
 local spans = require "luarium.otlp.spans"
 local trace = require "luarium.trace"
 local variables = require "luarium.otlp.variables"
@@ -39,16 +40,22 @@ local running    -- { exporter, off } while telemetry is on
 -- ---- options ----
 
 local function is_loopback(url)
-  local name = url:match("^http://(%[[^%]]*%])") or url:match("^http://([^/:]*)")
+  local name = url:match("^http://(%[[^%]]*%])") or url:match("^http://([^/:?]*)")
   return name == "localhost" or name:find("^127%.%d+%.%d+%.%d+$") ~= nil or name == "[::1]"
+end
+
+local function is_address(url)
+  local base, query = url:match("^([^?]*)(.*)$")
+  return base:find("^https?://[^/%s@#]+/?[^%s@#]*$") and not query:find("[%s#]")
 end
 
 local function url_faults(options)
   local faults, has_headers = {}, next(options.headers or {}) ~= nil
   for _, key in ipairs({ "endpoint", "traces_endpoint", "metrics_endpoint" }) do
     local url = options[key]
-    if url and not url:find("^https?://[^/%s@]+/?[^%s@]*$") then
-      faults[#faults + 1] = ("option '%s': expected http://host:port or https://..., got %q"):format(key, url)
+    if url and not is_address(url) then
+      faults[#faults + 1] = ("option '%s': expected http://host:port or https://..., got %q%s"):format(key,
+        secret.shown_url(url), url:find("@", 1, true) and ": what authorizes goes into the headers" or "")
     elseif url and has_headers and url:find("^http:") and not is_loopback(url) then
       faults[#faults + 1] = ("option '%s': headers are secrets, and http:// shows them to the network: use https://")
         :format(key)
@@ -83,7 +90,11 @@ local function target(options, name)
   if options[name] == false or not (whole or base) then
     return nil
   end
-  return { url = whole or base:gsub("/+$", "") .. "/v1/" .. name,
+  if not whole then
+    local path, query = base:match("^([^?]*)(.*)$")
+    whole = path:gsub("/+$", "") .. "/v1/" .. name .. query
+  end
+  return { url = whole,
     headers = next(options.headers or {}) and options.headers or nil }
 end
 

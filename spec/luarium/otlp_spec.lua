@@ -414,7 +414,7 @@ describe("telemetry", function()
     for text, telemetry in pairs({
       ["did you mean 'endpoint'"] = { endpiont = "http://localhost" },
       ["got \"localhost:4318\""] = { endpoint = "localhost:4318" },
-      ["got \"http://user:word@host\""] = { endpoint = "http://user:word@host" },
+      ["got \"http://[hidden]@host\": what authorizes goes into the headers"] = { endpoint = "http://user:word@host" },
       ["option 'interval'"] = { interval = 0 },
       ["expected a table of options, got true"] = true,
       ["shows them to the network"] = { endpoint = "http://127.0.0.1.example.com", headers = { a = "b" } },

@@ -159,10 +159,10 @@ rows.MetricsRequest = { fields = { resourceMetrics = list(message "ResourceMetri
   required = { "resourceMetrics" } }
 
 --- Raises the first fault of a request's value.
----@param path string that of the request: it ends with /traces or /metrics
+---@param path string that of the request: it ends with /traces or /metrics, and perhaps a query
 ---@param value table
 function M.check(path, value)
-  message(path:find("/traces$") and "TracesRequest" or "MetricsRequest")(value, "request")
+  message(path:gsub("%?.*", ""):find("/traces$") and "TracesRequest" or "MetricsRequest")(value, "request")
 end
 
 --- Attributes as a table from names to plain values.

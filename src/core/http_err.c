@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* detail: curl's own sentence about it is safe to show (it names hosts, ports and certificates
- * only). */
+ * only), unless it repeats the address of a proxy with a password. */
 static const struct code_row {
   CURLcode code;
   const char *name;
@@ -58,7 +58,8 @@ static const struct code_row *row_of(CURLcode code) {
 void lum_http_err_code(const struct lum_http *http, struct lum_err *err, CURLcode code) {
   const struct code_row *row = row_of(code);
   const char *detail = http->transfer.slot ? http->transfer.slot->detail : "";
-  const char *text = row && row->detail && detail[0] != '\0' ? detail : curl_easy_strerror(code);
+  bool safe = row && row->detail && detail[0] != '\0' && !strchr(detail, '@');
+  const char *text = safe ? detail : curl_easy_strerror(code);
   const char *hint = row ? row->hint : NULL;
   lum_err_set(err, row ? row->kind : LUM_INTERNAL, "%.32s %s: %s%s%s%s", http->method,
               http->url.label, text, hint ? " (" : "", hint ? hint : "", hint ? ")" : "");

@@ -65,13 +65,15 @@ end
 
 --- Text from anywhere, fit for a terminal; line ends stay.
 local function clean(text)
-  return require("luarium.log").neutral_lines(require("luarium.secret").redact(text))
+  local secret = require "luarium.secret"
+  return require("luarium.log").neutral_lines(secret.hide_passwords(secret.redact(text)))
 end
 M.clean = clean
 
 --- So much of a text that it does not flood the terminal. Secrets go first: of one that is cut the rest would stay.
 local function bounded(text, max_bytes, max_lines)
-  text = require("luarium.secret").redact(text)
+  local secret = require "luarium.secret"
+  text = secret.hide_passwords(secret.redact(text))
   local shown, stop = text:sub(1, max_bytes), 0
   for _ = 1, max_lines do
     stop = stop and shown:find("\n", stop + 1, true)

@@ -110,6 +110,10 @@ local function credentials(registries, host)
   local found = from_configuration(registries, host) or from_file(host)
   if found and found.password then
     secret.register(found.password, "registry password")
+    secret.register((found.username or "") .. ":" .. found.password, "registry password") -- as config.json has it
+  end
+  if found and found.identitytoken then
+    secret.register(found.identitytoken, "registry token")
   end
   return found
 end

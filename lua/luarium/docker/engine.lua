@@ -51,8 +51,8 @@ local function tcp(name, scheme, rest, config)
     host, port = rest:match("^([^/:]+):?(%d*)/*$")
   end
   if not host then
-    return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected %s://HOST:PORT"):format(name,
-      scheme))
+    return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected %s://HOST:PORT"):format(
+      secret.shown_url(name), scheme))
   end
   local tls = scheme == "https" or scheme == "tcp" and (config.tls_verify or config.cert_path ~= nil)
   local options = { version = "1.1" }
@@ -91,7 +91,7 @@ local function address(config)
       .. "without a password")
   end
   return nil, errors.new("invalid", ("docker: the host %q makes no sense: expected unix:///path, tcp://HOST:PORT, "
-    .. "https://HOST:PORT or ssh://USER@HOST:PORT"):format(name))
+    .. "https://HOST:PORT or ssh://USER@HOST:PORT"):format(secret.shown_url(name)))
 end
 
 local function with(options, more)

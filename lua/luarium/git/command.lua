@@ -258,7 +258,7 @@ function M.explain(op, result, hint)
     return fail("unsupported", INSTALL, { name = "NO_GIT" })
   end
   local row = find_complaint(stderr) or { nil, "io", name = "EXIT" }
-  local line = log.neutral(headline(stderr))
+  local line = secret.hide_passwords(log.neutral(headline(stderr)))
   if line == "" then
     line = result.signal and "git was killed by " .. result.signal
       or "git exited with " .. tostring(result.exit_code) .. " and said nothing"

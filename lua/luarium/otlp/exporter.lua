@@ -146,7 +146,7 @@ local function post(self, lane, payload, timeout)
     partial(self, response)
     return "sent"
   end
-  local why = ("%s answered %d: %s"):format(target.url, response.status, response.body:sub(1, 200))
+  local why = ("%s answered %d: %s"):format(secret.shown_url(target.url), response.status, response.body:sub(1, 200))
   return RETRYABLE[response.status] and "again" or "refused", why, retry_after(response),
     true
 end

@@ -51,6 +51,7 @@ local function headers_of(text)
   end
   for name, value in pairs(map) do
     map[name] = secret.new(value, HEADERS)
+    secret.register_header(value, HEADERS)
   end
   return map
 end

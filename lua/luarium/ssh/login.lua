@@ -41,6 +41,7 @@ local TRIES = 6 -- keys that are shown; sshd gives up after so many
 local function read_key(key)
   local text = secret.reveal(key)
   if text:find("-----BEGIN", 1, true) then
+    secret.register(text, "ssh key")
     return text, "the key given"
   end
   local content, err = await(fs.read_file(text, { max = KEY_MAX }))
@@ -105,6 +106,9 @@ end
 
 local function try_keys(session, target, attempts)
   local passphrase = secret.reveal(target.passphrase)
+  if passphrase then
+    secret.register(passphrase, "ssh passphrase")
+  end
   for i = 1, math.min(#target.keys, TRIES) do
     local text, name, err = read_key(target.keys[i])
     if not text then
@@ -131,6 +135,7 @@ local function try_password(session, target, offered, attempts)
   if not password then
     return false
   end
+  secret.register(password, "ssh password")
   local refused
   for _, way in ipairs({ { "password", false }, { "keyboard%-interactive", true } }) do
     if offered:find(way[1]) then

@@ -87,6 +87,9 @@ function M.parse(text)
   text = text:gsub("^ssh://", ""):gsub("/$", "")
   local user, rest = text:match("^(.*)@(.*)$")
   rest = rest or text
+  if user and user:find(":", 1, true) then
+    return nil -- a password
+  end
   local host, port = rest:match("^%[(.+)%]:?(%d*)$")
   if not host then
     host, port = rest:match("^([^:]+):?(%d*)$")
@@ -107,7 +110,8 @@ local function jump_of(list, options, depth)
   local first, last = list:match("^(.*),%s*([^,]+)$")
   local parts = M.parse(last or list)
   if not parts then
-    return nil, errors.new("invalid", "ssh: jump: expected user@host:port, got " .. list)
+    return nil, errors.new("invalid", "ssh: jump: expected user@host:port without a password, got "
+      .. secret.shown_url(list))
   end
   return resolve({
     host = parts.host, user = parts.user, port = parts.port, jump = first, key = options.key,
@@ -191,7 +195,8 @@ function M.resolve(options)
   end
   local parts = M.parse(options.host)
   if not parts then
-    return nil, errors.new("invalid", "ssh: host: expected a name, an address or user@host:port, got " .. options.host)
+    return nil, errors.new("invalid", "ssh: host: expected a name, an address or user@host:port (a password is the "
+      .. "option password), got " .. secret.shown_url(options.host))
   end
   local given = {}
   for key, value in pairs(options) do
