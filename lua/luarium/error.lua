@@ -92,12 +92,24 @@ function M.raise(kind, message, fields)
   error(M.new(kind, message, fields), 0)
 end
 
+--- Raised when Lua itself could not get memory; made beforehand, because then there is none to make it.
+M.out_of_memory = M.new("quota", "not enough memory", { traceback = "(there was no memory for a traceback)" })
+
+--- Whether a value is what Lua raises when it could not get memory.
+---@param value any
+---@return boolean
+function M.is_out_of_memory(value)
+  return value == "not enough memory"
+end
+
 --- Turns any error value into an error object; objects pass unchanged.
 ---@param value any
 ---@return luarium.Error
 function M.from(value)
   if M.is(value) then
     return value
+  elseif M.is_out_of_memory(value) then
+    return M.out_of_memory
   end
   return M.new("internal", M.message_of(value) or text_of(value), { cause = type(value) ~= "string" and value or nil })
 end

@@ -91,10 +91,12 @@ struct lum_guard *lum_bind_guard(lua_State *L) {
 }
 
 void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
-  if (!luaL_newmetatable(L, name)) {
-    lua_pop(L, 1);
+  luaL_getmetatable(L, name);
+  bool there = lua_istable(L, -1);
+  lua_pop(L, 1);
+  if (there)
     return;
-  }
+  lua_newtable(L);
   lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 0);
@@ -106,7 +108,8 @@ void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, con
   }
   if (meta)
     luaL_setfuncs(L, meta, 0);
-  lua_pop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX,
+               name); /* last: a class that memory was short for is not there */
 }
 
 void lum_bind_push_err(lua_State *L, const struct lum_err *err) {

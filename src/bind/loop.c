@@ -7,23 +7,27 @@
 #include <stdio.h>
 #include <string.h>
 
-/* loop.poll(timeout_ms, out) -> n, state. Fills out[1..n] with the ids of completed operations. */
+/* loop.poll(timeout_ms, out) -> n, state. Fills out[1..n] with the ids of completed operations, at
+ * most as many as out has items; an empty one grows. Once an operation has been taken from the
+ * engine nothing may fail, or nobody would ever learn of it: the slots and the texts are there
+ * before. */
 static int loop_poll(lua_State *L) {
   struct lum_engine *eng = lum_bind_engine(L);
   double timeout = luaL_checknumber(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   static const char *const states[] = {"done", "timeout", "woken", "idle"};
+  for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+    lua_pushstring(L, states[i]);
+  int room = (int)lua_rawlen(L, 2), n = 0;
   enum lum_poll state = lum_engine_poll(eng, timeout < 0 ? -1 : (int64_t)timeout);
-  int n = 0;
-  for (struct lum_op *op; (op = lum_engine_take(eng));) {
-    lua_Number id = (lua_Number)op->id;
-    lum_op_unref(op);
-    lua_pushnumber(L, id);
+  for (struct lum_op *op; (room == 0 || n < room) && (op = lum_engine_take(eng));) {
+    lua_pushnumber(L, (lua_Number)op->id);
     lua_rawseti(L, 2, ++n);
+    lum_op_unref(op);
   }
   lua_pushinteger(L, n);
-  lua_pushstring(L, states[state]);
+  lua_pushvalue(L, 3 + (int)state);
   return 2;
 }
 

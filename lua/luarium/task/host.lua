@@ -21,14 +21,15 @@ local function tell(task, message, err)
 end
 
 local function finished(task)
-  local observed = task.joiners ~= nil or task.observers ~= nil
-  for _, fn in ipairs(task.observers or {}) do
-    local ok, err = pcall(fn, task)
+  local observers = task.observers
+  while observers and observers.called < #observers do
+    observers.called = observers.called + 1 -- each is called once, also when this function is called again
+    local ok, err = pcall(observers[observers.called], task)
     if not ok then
       tell(task, "a function given to on_done failed at the end", err)
     end
   end
-  if not task.ok and not observed and not errors.is(task.error, "cancelled") then
+  if not task.ok and not task.joiners and not observers and not errors.is(task.error, "cancelled") then
     tell(task, "nobody was waiting at the failed end", task.error)
   end
 end
@@ -67,7 +68,7 @@ function Task:on_done(fn)
   if self.state == "done" then
     fn(self)
   else
-    self.observers = self.observers or {}
+    self.observers = self.observers or { called = 0 }
     table.insert(self.observers, fn)
   end
 end

@@ -1,5 +1,9 @@
 --- The scheduler: tasks are coroutines, an operation that waits yields its task, and this file is the one place
 --- that resumes one. Completed operations come from the engine's poll; nothing is ever resumed inside a callback.
+---
+--- Memory may be short at any moment, and then any call raises, even of a function of ours. No task may be lost then:
+--- what is to be done stays written down until it is done, in fields and slots that exist beforehand, and the next turn
+--- goes on with it. Wake-ups are a list through the tasks, completions stay in `completed`.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local native = require "luarium.native"
@@ -17,16 +21,22 @@ local AWAIT = {} -- what our own yields carry; any other yield in a task is a mi
 ---@field name string
 ---@field state "ready"|"running"|"waiting"|"done"
 ---@field scope table the innermost cancel scope
+---@field ok boolean? how it ended
+---@field results table? false and the error, or true and what its function returned
 local Task = {}
 M.methods = Task -- luarium.task.host adds what hosts ask of a task
 local task_mt = { __index = Task, __name = "luarium.Task" }
 
 local current          -- the task that runs now
 local next_id = 0
-local live, live_count = {}, 0
-local ready, head, tail = {}, 1, 0
+local live_count = 0
+local live = {}        -- head of the ring of tasks that have not ended, the youngest last
+live.before, live.after = live, live
+local first, last = false, false -- the tasks that are ready
+local in_turn = false  -- the task whose turn an error has broken off, while there is one
 local waiters = {}     -- operation id -> task, or a function to call
-local completed = {}   -- reused for every poll
+local completed, completed_count, delivered = {}, 0, 0 -- what the last poll has brought
+for i = 1, 256 do completed[i] = 0 end -- slots: a poll brings at most so many
 local forwarded = setmetatable({}, { __mode = "k" }) -- coroutines whose waits are passed up to their task
 local guard_on = false
 local between = false  -- a function that we call runs outside every task: nothing may wait in it
@@ -34,8 +44,12 @@ local between = false  -- a function that we call runs outside every task: nothi
 local function wake(task)
   if not task.queued and task.state ~= "done" then
     task.queued = true
-    tail = tail + 1
-    ready[tail] = task
+    if last then
+      last.next_ready = task
+    else
+      first = task
+    end
+    last = task
   end
 end
 M.wake = wake
@@ -155,29 +169,38 @@ function M.await(op, err)
       op:cancel()
     end
     if not op:done() then
-      task.op, task.state, task.since = op, "waiting", loop.monotonic()
+      local now = loop.monotonic()
       waiters[op:id()] = task
+      task.op, task.state, task.since = op, "waiting", now
       repeat
         yield(AWAIT)
       until op:done()
-      task.op = nil
+      task.op = false
     end
   end
   return settle(task, op:result())
+end
+
+--- Yields once, until somebody wakes the task. Asks for no memory.
+---@async
+---@param task luarium.Task the one that runs
+---@param what string for dumps
+function M.wait_for_wake(task, what, now)
+  task.op, task.what, task.state, task.since = false, what, "waiting", now
+  return yield(AWAIT)
 end
 
 --- Waits until ready() is true, looking again whenever somebody wakes the task.
 ---@async
 ---@param what string for dumps
 ---@param condition fun(): boolean
----@param uninterruptible boolean? stay even when cancelled: only for what is sure to end
-function M.park(what, condition, uninterruptible)
+function M.park(what, condition)
   local task = current
   if not task then
     check_may_drive(what)
     while not condition() do
       local n, state = turn(-1, condition)
-      if n == 0 and state == "idle" and tail < head and not condition() then
+      if n == 0 and state == "idle" and not first and not condition() then
         errors.raise("internal", "deadlock: nothing is left that could end the wait for " .. what)
       end
     end
@@ -185,15 +208,12 @@ function M.park(what, condition, uninterruptible)
   end
   while not condition() do
     check_coroutine(task)
-    if not uninterruptible then
-      local why = cancel_reason(task)
-      if why then
-        error(why, 0)
-      end
+    local why = cancel_reason(task)
+    if why then
+      error(why, 0)
     end
-    task.what, task.state, task.since = what, "waiting", loop.monotonic()
-    yield(AWAIT)
-    task.what = nil
+    M.wait_for_wake(task, what, loop.monotonic())
+    task.what = false
   end
 end
 
@@ -216,8 +236,12 @@ function M.on_complete(op, fn)
   waiters[op:id()] = fn
 end
 
+function M.forget_id(id)
+  waiters[id] = nil
+end
+
 function M.forget(op)
-  waiters[op:id()] = nil
+  M.forget_id(op:id())
 end
 
 -- ---- coroutines inside a task ----
@@ -261,24 +285,42 @@ end
 -- ---- running ----
 
 local function body(task)
-  local results = pack(xpcall(task.fn, errors.handler, unpack(task.args, 1, task.args.n)))
-  task.ok, task.results = results[1], results
+  task.results = pack(xpcall(task.fn, errors.handler, unpack(task.args, 1, task.args.n)))
+  task.ok = task.results[1]
 end
 
-local function finish(task, ok, err)
-  if not ok or task.ok == nil then -- the coroutine itself broke: an error in our own body, or out of memory
-    task.ok, task.results = false, { false, errors.from(err or "the task ended in an unknown way"), n = 2 }
+local OUT_OF_MEMORY = { false, errors.out_of_memory, n = 2 }
+
+local function failed(err)
+  return { false, errors.from(err or "the task ended in an unknown way"), n = 2 }
+end
+
+--- What a task leaves behind: its coroutine itself may have broken, by an error in our body or for want of memory.
+local function settle_results(task)
+  if not task.results then
+    local made, results = pcall(failed, task.broken)
+    task.results = made and results or OUT_OF_MEMORY
   end
   if not task.ok then
-    task.error = task.results[2]
+    task.error = errors.is_out_of_memory(task.results[2]) and errors.out_of_memory or task.results[2]
+    task.results[2] = task.error
   end
-  task.state, task.fn, task.args = "done", nil, nil
-  live[task], live_count = nil, live_count - (task.background and 0 or 1)
+end
+
+--- Ends a task. May be called again when an error has come in between.
+local function finish(task)
+  if task.state ~= "done" then
+    settle_results(task)
+    task.state, task.fn, task.args = "done", false, false
+    task.before.after, task.after.before = task.after, task.before
+    live_count = live_count - (task.background and 0 or 1)
+  end
   if task.on_finish then
     call_between(task.on_finish, task)
+    task.on_finish = false
   end
-  for _, waiter in ipairs(task.joiners or {}) do
-    wake(waiter)
+  for i = 1, task.joiners and #task.joiners or 0 do
+    wake(task.joiners[i])
   end
 end
 
@@ -293,8 +335,8 @@ local function stray_yield(task)
     end, "", 1)
     wake(task)
   else
-    task.ok, task.results = false, { false, err, n = 2 }
-    finish(task, true)
+    task.broken = err
+    finish(task)
   end
 end
 
@@ -305,8 +347,11 @@ local function resume(task)
   end
   local ok, tag = coroutine.resume(task.co, task)
   current = nil
+  if not ok then
+    task.broken = tag
+  end
   if coroutine.status(task.co) == "dead" then
-    finish(task, ok, tag)
+    finish(task)
   elseif tag ~= AWAIT then
     stray_yield(task)
   elseif task.state == "running" then
@@ -314,23 +359,52 @@ local function resume(task)
   end
 end
 
+--- Goes on with a turn that an error has broken off: a task that was not resumed, or waits, looks again.
+local function repair()
+  local task = in_turn
+  if coroutine.status(task.co) == "dead" or task.state == "done" then
+    finish(task)
+  else
+    wake(task)
+  end
+  in_turn = false
+end
+
 ---@param finish_at number? on the monotonic clock: those who are left then stay ready
 local function run_ready(finish_at)
-  local last = tail -- those woken meanwhile get their turn after the next poll: nobody starves the loop
-  while head <= last do
-    local task = ready[head]
-    ready[head] = nil
-    head = head + 1
-    task.queued = false
+  if in_turn then
+    repair()
+  end
+  local final = last -- those woken meanwhile get their turn after the next poll: nobody starves the loop
+  while first do
+    local task = first
+    first, task.next_ready, task.queued = task.next_ready, false, false
+    if not first then
+      last = false
+    end
     if task.state ~= "done" then
+      in_turn = task
       resume(task)
-      if finish_at and loop.monotonic() >= finish_at then
-        break
-      end
+      in_turn = false
+    end
+    if task == final or finish_at and loop.monotonic() >= finish_at then
+      break
     end
   end
-  if head > tail then
-    head, tail = 1, 0
+end
+
+--- Tells those who wait for what has completed.
+local function deliver()
+  while delivered < completed_count do
+    local id = completed[delivered + 1]
+    local waiter = waiters[id]
+    if type(waiter) == "function" then
+      call_between(waiter)
+    elseif waiter then
+      wake(waiter)
+    end
+    waiters[id] = nil
+    delivered = delivered + 1
   end
 end
 
@@ -342,27 +416,22 @@ end
 ---@return integer n completed operations
 ---@return string state "done", "timeout", "woken" or "idle"
 local function one_turn(timeout_ms, done, finish_at)
+  turning = true
+  deliver() -- what the turn before may have left
   run_ready(finish_at)
-  if tail >= head or done and done() then
+  if first or done and done() then
     timeout_ms = 0
   end
   local n, state = loop.poll(timeout_ms, completed)
-  for i = 1, n do
-    local id = completed[i]
-    local waiter = waiters[id]
-    waiters[id] = nil
-    if type(waiter) == "function" then
-      call_between(waiter)
-    elseif waiter then
-      wake(waiter)
-    end
-  end
+  completed_count, delivered = n, 0
+  deliver()
   return n, state
 end
 
 local function end_turn(ok, n, state)
   turning = false
   if not ok then
+    current, between = nil, false
     error(n, 0)
   end
   return n, state
@@ -370,7 +439,6 @@ end
 
 function turn(...)
   check_idle()
-  turning = true
   return end_turn(pcall(one_turn, ...))
 end
 
@@ -389,14 +457,18 @@ function M.spawn(fn, args, options)
   next_id = next_id + 1
   local task = setmetatable({
     id = next_id, name = options.name or "task " .. next_id, fn = fn, args = args, state = "ready",
-    scope = options.scope, on_finish = options.on_finish, background = options.background,
-    co = coroutine.create(body),
+    scope = options.scope, base = options.scope, on_finish = options.on_finish or false,
+    background = options.background or false, co = coroutine.create(body),
+    ok = false, results = false, error = false, broken = false,
+    op = false, what = false, since = false, joiners = false, observers = false,
+    queued = false, next_ready = false, before = live.before, after = live,
   }, task_mt)
   if guard_on then
     loop.arm(task.co)
   end
-  live[task], live_count = true, live_count + (task.background and 0 or 1)
   wake(task)
+  task.before.after, live.before = task, task
+  live_count = live_count + (task.background and 0 or 1)
   return task
 end
 
@@ -407,7 +479,7 @@ function Task:wait()
   if self.state ~= "done" then
     if current then
       self.joiners = self.joiners or {}
-      table.insert(self.joiners, current)
+      self.joiners[#self.joiners + 1] = current
     end
     M.park("task " .. self.name, function()
       return self.state == "done"
@@ -431,7 +503,7 @@ function M.run_until_done(task, on_deadlock)
   end
   while not done() do
     local n, state = turn(-1, done)
-    if n == 0 and state == "idle" and tail < head and task.state ~= "done" then
+    if n == 0 and state == "idle" and not first and task.state ~= "done" then
       if told then
         errors.raise("internal", "deadlock: tasks wait for each other:\n" .. M.dump())
       end
@@ -447,7 +519,7 @@ function M.drive_until(condition)
   check_may_drive("the loop")
   while not condition() do
     local n, state = turn(-1, condition)
-    if n == 0 and state == "idle" and tail < head then
+    if n == 0 and state == "idle" and not first then
       return
     end
   end
@@ -466,7 +538,7 @@ function M.step(budget)
   local finish_at = loop.monotonic() + (budget or 0)
   repeat
     local n = turn(0, nil, finish_at)
-  until n == 0 and tail < head or loop.monotonic() >= finish_at
+  until n == 0 and not first or loop.monotonic() >= finish_at
   return live_count
 end
 
@@ -481,7 +553,7 @@ end
 --- anew after each step and after starting a task.
 ---@return number? seconds
 function M.next_wakeup()
-  if tail >= head then
+  if first or not turning and (in_turn or delivered < completed_count) then
     return 0
   end
   return loop.next()
@@ -490,13 +562,10 @@ end
 --- The tasks that have not ended.
 ---@return luarium.Task[]
 function M.tasks()
-  local list = {}
-  for task in pairs(live) do
-    list[#list + 1] = task
+  local list, task = {}, live.after
+  while task ~= live do
+    list[#list + 1], task = task, task.after
   end
-  table.sort(list, function(a, b)
-    return a.id < b.id
-  end)
   return list
 end
 

@@ -3,6 +3,10 @@
 --- A cancel scope is one frame of a task in which waiting may be forbidden. Scopes form a tree that follows the
 --- code: a scope entered inside another, or a task spawned in it, is its child. Cancelling a scope makes every
 --- wait below it raise, again and again, until the frame is left; a shield lets cleanup wait all the same.
+---
+--- A frame that is entered is left, and its children are waited for, also when memory is short (see the scheduler).
+--- What it needs is made before it is entered, in a protected call, and its results are kept in it before that returns.
+--- What leaves it goes no deeper than that call has gone, and so needs no memory.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local native = require "luarium.native"
@@ -34,14 +38,11 @@ local function drop_child(scope)
 end
 
 local function new_scope(parent, owner)
-  local scope = { parent = parent, owner = owner }
+  local scope = {
+    parent = parent or false, owner = owner or false, children = false, error = false, notified = false, shield = false,
+    deadline = false, timer = false, timer_id = false, results = false,
+  }
   add_child(parent, scope)
-  return scope
-end
-
-local function enter(task)
-  local scope = new_scope(task.scope, task)
-  task.scope = scope
   return scope
 end
 
@@ -54,13 +55,23 @@ local function notify(scope)
       notify(child)
     end
   end
+  scope.notified = true
 end
 
+--- May be called again when an error has come in between.
 local function cancel(scope, reason)
-  if not scope.error then
-    scope.error = reason
+  scope.error = scope.error or reason
+  if not scope.notified then
     notify(scope)
   end
+end
+
+local OTHER_FAILED = errors.new("cancelled", "another task of the scope failed")
+
+--- The same for what must be cancelled although memory is short: then its cause is not told.
+local function cancel_because(scope, message, cause)
+  local made, reason = pcall(errors.new, "cancelled", message, { cause = cause })
+  cancel(scope, made and reason or OTHER_FAILED)
 end
 
 local function reason_of(reason, name)
@@ -68,26 +79,44 @@ local function reason_of(reason, name)
 end
 
 local function arm(scope, seconds, reason)
-  scope.deadline = loop.monotonic() + seconds
   local op, err = loop.sleep(seconds)
   if not op then
     error(err, 0)
   end
-  scope.timer = op
   scheduler.on_complete(op, function()
-    scope.timer = nil
+    scope.timer = false
     cancel(scope, reason)
   end)
+  scope.deadline, scope.timer_id, scope.timer = loop.monotonic() + seconds, op:id(), op
 end
 
-local function leave(scope)
-  if scope.timer then
-    scheduler.forget(scope.timer)
-    scope.timer:cancel()
-    scope.timer = nil
+--- Enters a frame, with a time limit when there is one, and calls fn in it; to be called protected, and followed by
+--- leave.
+local function call_in(frame, seconds, reason, fn, ...)
+  frame.owner.scope = frame
+  if seconds then
+    arm(frame, seconds, reason)
   end
-  drop_child(scope)
-  scope.owner.scope = scope.parent
+  frame.results = pack(fn(...))
+end
+
+local function leave(frame)
+  frame.owner.scope = frame.parent
+  drop_child(frame)
+  local timer = frame.timer
+  if timer then
+    frame.timer = false
+    scheduler.forget_id(frame.timer_id)
+    timer:cancel()
+  end
+end
+
+--- Ends a call of call_in: what pcall has returned, after leave.
+local function results_of(frame, ok, err)
+  if not ok then
+    error(errors.is_out_of_memory(err) and errors.out_of_memory or err, 0)
+  end
+  return unpack(frame.results, 1, frame.results.n)
 end
 
 local function rethrow(results)
@@ -114,6 +143,8 @@ end
 
 -- ---- running outside a task ----
 
+local ABANDONED = errors.new("cancelled", "whoever drove the loop for this task has met an error")
+
 local function on_deadlock(task)
   cancel(task.scope, errors.new("internal", "deadlock: nothing is left that could end these waits:\n"
     .. scheduler.dump()))
@@ -133,7 +164,6 @@ local function spawn_with(options, parent, on_finish, fn, ...)
     end,
   })
   scope.owner = task
-  task.base = scope
   return task
 end
 
@@ -150,7 +180,11 @@ function M.run(fn, ...)
     return fn(...)
   end
   local task = spawn("main", nil, nil, fn, ...)
-  scheduler.run_until_done(task, on_deadlock)
+  local ok, err = pcall(scheduler.run_until_done, task, on_deadlock)
+  if not ok then
+    cancel(task.base, ABANDONED) -- it ends in the turns to come
+    error(err, 0)
+  end
   return task:wait()
 end
 
@@ -203,28 +237,30 @@ function Scope:spawn(fn, ...)
   if self.closed then
     errors.raise("invalid", "scope:spawn: the scope has ended; spawn only while its function runs")
   end
-  self.pending, self.count = self.pending + 1, self.count + 1
-  local name = ("%s/%d"):format(self.name, self.count)
-  return spawn(name, self.cancel_scope, function(task)
-    self.pending = self.pending - 1
+  self.count = self.count + 1
+  local task = spawn(("%s/%d"):format(self.name, self.count), self.cancel_scope, function(task)
     if not task.ok then
       local foreign = task.error == scheduler.cancel_reason({ scope = self.cancel_scope })
       if foreign then
         self.interrupted = true
       elseif task.error ~= task.base.error then
         self.failure = self.failure or task.error
-        cancel(self.cancel_scope, errors.new("cancelled", "another task of the scope failed", { cause = task.error }))
+        cancel_because(self.cancel_scope, "another task of the scope failed", task.error)
       end
     end
     scheduler.wake(self.owner)
+    self.pending = self.pending - 1 -- last: this function is called again when an error comes before
   end, fn, ...)
+  self.pending = self.pending + 1
+  return task
 end
 
 --- Runs fn when the scope ends, however it ends: last one first, shielded, so that it may wait.
 ---@param fn function
 function Scope:defer(fn, ...)
   check_function(fn, "scope:defer")
-  self.deferred[#self.deferred + 1] = { fn = fn, args = pack(...) }
+  self.deferred[self.left + 1] = { fn = fn, args = pack(...) }
+  self.left = self.left + 1
 end
 
 --- Ends the scope early: every wait in it raises `cancelled`.
@@ -233,16 +269,28 @@ function Scope:cancel(reason)
   cancel(self.cancel_scope, reason_of(reason, self.name))
 end
 
+--- Runs what was deferred; each function once, also when this is called again after an error.
 local function run_deferred(self)
-  local failure
-  for i = #self.deferred, 1, -1 do
-    local item = self.deferred[i]
-    local results = pack(xpcall(M.shield, handler, M.cleanup_budget, item.fn, unpack(item.args, 1, item.args.n)))
-    if not results[1] then
-      failure = failure or results[2]
+  while self.left > 0 do
+    local item = self.deferred[self.left]
+    self.left = self.left - 1
+    local ok, err = xpcall(M.shield, handler, M.cleanup_budget, item.fn, unpack(item.args, 1, item.args.n))
+    if not ok then
+      self.cleanup_failure = self.cleanup_failure or err
     end
   end
-  return failure
+end
+
+--- Waits for the children. Asks for no memory.
+local function join(self, what)
+  local task, frame = self.owner, self.cancel_scope
+  while self.pending > 0 do
+    if frame.error and not frame.notified and not pcall(notify, frame) then
+      scheduler.wake(task)
+    end
+    scheduler.wait_for_wake(task, what, false)
+  end
+  task.what = false
 end
 
 --- Runs fn(scope) and returns its results once every child task has ended. When the body or a child fails, the others
@@ -260,28 +308,29 @@ function M.scope(fn, name)
   if not task then
     return M.run(M.scope, fn, name)
   end
-  local frame = enter(task)
+  local frame = new_scope(task.scope, task)
   local self = setmetatable({
-    name = name or "scope", cancel_scope = frame, owner = task, pending = 0, count = 0, deferred = {},
+    name = name or "scope", cancel_scope = frame, owner = task, pending = 0, count = 0, deferred = {}, left = 0,
+    closed = false, interrupted = false, failure = false, cleanup_failure = false,
   }, scope_mt)
-  local results = pack(xpcall(fn, handler, self))
-  if not results[1] then
-    cancel(frame, errors.new("cancelled", "the scope's own function failed", { cause = results[2] }))
+  local what = "children of " .. self.name
+  local ok, err = xpcall(call_in, handler, frame, nil, nil, fn, self)
+  if not ok and not pcall(cancel_because, frame, "the scope's own function failed", err) then
+    frame.error = frame.error or OTHER_FAILED -- join tells the children
   end
-  scheduler.park("children of " .. self.name, function()
-    return self.pending == 0
-  end, true)
+  join(self, what)
   self.closed = true
-  local cleanup_failure = run_deferred(self)
+  repeat
+    local ran, failure = pcall(run_deferred, self)
+    self.cleanup_failure = self.cleanup_failure or not ran and failure
+  until self.left == 0
   leave(frame)
-  local outer = self.interrupted and scheduler.cancel_reason(task)
-  if self.failure or outer then
-    error(self.failure or outer, 0)
+  local failure = self.failure or self.interrupted and scheduler.cancel_reason(task)
+    or ok and self.cleanup_failure
+  if failure then
+    error(failure, 0)
   end
-  if results[1] and cleanup_failure then
-    error(cleanup_failure, 0)
-  end
-  return rethrow(results)
+  return results_of(frame, ok, err)
 end
 
 --- Runs fn(...) with at most so many seconds for its waits; then they raise `timeout`. An outer deadline that comes
@@ -297,11 +346,11 @@ function M.timeout(seconds, fn, ...)
   if not task then
     return M.run(M.timeout, seconds, fn, ...)
   end
-  local frame = enter(task)
-  arm(frame, seconds, errors.new("timeout", ("no result within %g s"):format(seconds), { retryable = true }))
-  local results = pack(xpcall(fn, handler, ...))
+  local reason = errors.new("timeout", ("no result within %g s"):format(seconds), { retryable = true })
+  local frame = new_scope(task.scope, task)
+  local ok, err = xpcall(call_in, handler, frame, seconds, reason, fn, ...)
   leave(frame)
-  return rethrow(results)
+  return results_of(frame, ok, err)
 end
 
 --- Runs fn(...) so that it may wait although its task is being cancelled, for at most so many seconds.
@@ -315,12 +364,12 @@ function M.shield(seconds, fn, ...)
   if not task then
     return M.run(M.shield, seconds, fn, ...)
   end
-  local frame = enter(task)
+  local reason = errors.new("timeout", ("cleanup did not end within %g s"):format(seconds))
+  local frame = new_scope(task.scope, task)
   frame.shield = true
-  arm(frame, seconds, errors.new("timeout", ("cleanup did not end within %g s"):format(seconds)))
-  local results = pack(xpcall(fn, handler, ...))
+  local ok, err = xpcall(call_in, handler, frame, seconds, reason, fn, ...)
   leave(frame)
-  return rethrow(results)
+  return results_of(frame, ok, err)
 end
 
 --- The monotonic time at which the current task must have ended, or nil.

@@ -1,4 +1,9 @@
 --- What tasks use to wait for each other: events, semaphores, locks by name, bounded queues.
+---
+--- Any call may raise when memory is short (see the scheduler). So the others are woken before something changes, which
+--- comes to the same because they run later; and what has to be given back is taken in a protected call.
+local compat = require "luarium.compat"
+local errors = require "luarium.error"
 local scheduler = require "luarium.task.scheduler"
 
 local M = {}
@@ -9,6 +14,21 @@ local function wake_all(waiting)
   end
 end
 
+local pack, unpack = compat.pack, compat.unpack
+
+local function park_among(waiting, task, what, condition)
+  waiting[task] = true
+  scheduler.park(what, condition)
+end
+
+--- The results that a protected call has kept in `out`, or its error.
+local function results_of(out, ok, err)
+  if not ok then
+    error(errors.is_out_of_memory(err) and errors.out_of_memory or err, 0)
+  end
+  return unpack(out.results, 1, out.results.n)
+end
+
 local function wait_until(self, what, condition)
   if condition() then
     return
@@ -17,8 +37,7 @@ local function wait_until(self, what, condition)
   if not task then
     return scheduler.park(what, condition)
   end
-  self.waiting[task] = true
-  local ok, err = pcall(scheduler.park, what, condition)
+  local ok, err = pcall(park_among, self.waiting, task, what, condition)
   self.waiting[task] = nil
   if not ok then
     error(err, 0)
@@ -31,8 +50,9 @@ Event.__index = Event
 
 --- Lets all who wait, and all who come later, go on.
 function Event:set(value)
-  self.is_set, self.value = true, value
   wake_all(self.waiting)
+  self.value = value
+  self.is_set = true
 end
 
 ---@async
@@ -54,20 +74,28 @@ end
 local Semaphore = {}
 Semaphore.__index = Semaphore
 
+local function leave_line(self, ticket)
+  for i = 1, #self.line do
+    if self.line[i] == ticket then
+      table.remove(self.line, i)
+      return
+    end
+  end
+end
+
+local function line_up(self, ticket)
+  self.line[#self.line + 1] = ticket
+  wait_until(self, self.what, function()
+    return self.free > 0 and self.line[1] == ticket
+  end)
+end
+
 --- Takes a place, first come first served.
 ---@async
 function Semaphore:acquire()
   local ticket = {}
-  table.insert(self.line, ticket)
-  local ok, err = pcall(wait_until, self, self.what, function()
-    return self.free > 0 and self.line[1] == ticket
-  end)
-  for i, other in ipairs(self.line) do
-    if other == ticket then
-      table.remove(self.line, i)
-      break
-    end
-  end
+  local ok, err = pcall(line_up, self, ticket)
+  leave_line(self, ticket)
   if not ok then
     wake_all(self.waiting)
     error(err, 0)
@@ -83,18 +111,21 @@ function Semaphore:release()
   wake_all(self.waiting)
 end
 
+local function call_with_place(out, semaphore, fn, ...)
+  semaphore:acquire()
+  out.held = true
+  out.results = pack(fn(...))
+end
+
 --- Runs fn(...) with a place taken; it is given back however fn ends.
 ---@async
 function Semaphore:with(fn, ...)
-  self:acquire()
-  local function give_back(ok, ...)
+  local out = { held = false, results = false }
+  local ok, err = pcall(call_with_place, out, self, fn, ...)
+  if out.held then
     self:release()
-    if not ok then
-      error((...), 0)
-    end
-    return ...
   end
-  return give_back(pcall(fn, ...))
+  return results_of(out, ok, err)
 end
 
 ---@param places integer
@@ -104,6 +135,12 @@ function M.semaphore(places, what)
   return setmetatable({ free = places, line = {}, waiting = {}, what = what or "a semaphore" }, Semaphore)
 end
 
+local function call_locked(out, entry, fn, ...)
+  entry.users = entry.users + 1
+  out.counted = true
+  out.results = pack(entry.semaphore:with(fn, ...))
+end
+
 --- One lock per key, for instance per repository; unused ones cost nothing.
 ---@param what string
 ---@return {with: fun(self, key: string, fn: function, ...): ...}
@@ -111,20 +148,17 @@ function M.keyed_lock(what)
   local locks = {}
   return {
     with = function(_, key, fn, ...)
+      local out = { counted = false, results = false }
       local entry = locks[key] or { users = 0, semaphore = M.semaphore(1, what .. " " .. key) }
       locks[key] = entry
-      entry.users = entry.users + 1
-      local function done(ok, ...)
+      local ok, err = pcall(call_locked, out, entry, fn, ...)
+      if out.counted then
         entry.users = entry.users - 1
-        if entry.users == 0 then
-          locks[key] = nil
-        end
-        if not ok then
-          error((...), 0)
-        end
-        return ...
       end
-      return done(pcall(entry.semaphore.with, entry.semaphore, fn, ...))
+      if entry.users == 0 then
+        locks[key] = nil
+      end
+      return results_of(out, ok, err)
     end,
   }
 end
@@ -143,9 +177,9 @@ function Queue:put(item)
   if self.closed then
     return false
   end
-  self.tail, self.count = self.tail + 1, self.count + 1
-  self.items[self.tail] = item
+  self.items[self.tail + 1] = item
   wake_all(self.waiting)
+  self.tail, self.count = self.tail + 1, self.count + 1
   return true
 end
 
@@ -158,18 +192,17 @@ function Queue:get()
   if self.count == 0 then
     return nil
   end
-  self.head = self.head + 1
+  wake_all(self.waiting)
+  self.head, self.count = self.head + 1, self.count - 1
   local item = self.items[self.head]
   self.items[self.head] = nil
-  self.count = self.count - 1
-  wake_all(self.waiting)
   return item
 end
 
 --- No more items will come.
 function Queue:close()
-  self.closed = true
   wake_all(self.waiting)
+  self.closed = true
 end
 
 ---@param limit integer items it may hold
@@ -177,7 +210,7 @@ end
 ---@return luarium.Queue
 function M.queue(limit, what)
   return setmetatable({
-    items = {}, head = 0, tail = 0, count = 0, limit = limit, waiting = {}, what = what or "a queue",
+    items = {}, head = 0, tail = 0, count = 0, limit = limit, waiting = {}, what = what or "a queue", closed = false,
   }, Queue)
 end
 
