@@ -28,10 +28,14 @@ install(TARGETS luarium_library EXPORT LuariumTargets LIBRARY DESTINATION ${CMAK
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/luarium.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT LuariumTargets NAMESPACE Luarium:: DESTINATION ${package_dir})
-configure_package_config_file(cmake/LuariumConfig.cmake.in ${CMAKE_BINARY_DIR}/LuariumConfig.cmake
+# In a folder of their own: CMake takes each folder of PATH for a prefix, and the build folder may be there. What an
+# older CMakeLists.txt has left goes.
+set(package_files ${CMAKE_BINARY_DIR}/package_files)
+file(REMOVE ${CMAKE_BINARY_DIR}/LuariumConfig.cmake ${CMAKE_BINARY_DIR}/LuariumConfigVersion.cmake)
+configure_package_config_file(cmake/LuariumConfig.cmake.in ${package_files}/LuariumConfig.cmake
                               INSTALL_DESTINATION ${package_dir})
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/LuariumConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/LuariumConfig.cmake ${CMAKE_BINARY_DIR}/LuariumConfigVersion.cmake
+write_basic_package_version_file(${package_files}/LuariumConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${package_files}/LuariumConfig.cmake ${package_files}/LuariumConfigVersion.cmake
         DESTINATION ${package_dir})
 
 # The file finds its own prefix, so the tree may be moved.
@@ -50,7 +54,8 @@ function(install_modules native version)
   install(TARGETS ${native} LIBRARY DESTINATION ${LUARIUM_CMODULE_DIR}/${version}/luarium)
   install(DIRECTORY lua/luarium DESTINATION share/lua/${version} FILES_MATCHING PATTERN "*.lua"
           PATTERN "luarium/providers" EXCLUDE)
-  install(FILES ${LUARIUM_PROVIDER_FILES} DESTINATION share/lua/${version}/luarium/providers)
+  # A folder, not files: what is there when it is installed, not when CMake last looked.
+  install(DIRECTORY providers/ DESTINATION share/lua/${version}/luarium/providers FILES_MATCHING PATTERN "*.lua")
 endfunction()
 install_modules(luarium_native 5.4)
 if(LUARIUM_LUAJIT)
@@ -69,5 +74,5 @@ set(CPACK_DEBIAN_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS lua-cjson)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "git, ca-certificates, libedit2")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bubblewrap, docker.io | podman, lua5.4, luajit")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bubblewrap, docker.io | podman, lua5.4, luajit, liblua5.4-dev, pkg-config")
 include(CPack)

@@ -1,5 +1,6 @@
 /* A game-like host: 60 frames a second while ten sandboxes work; how late the frames were is
  * printed. */
+#define _POSIX_C_SOURCE 200809L
 #include <lauxlib.h>
 #include <luarium.h>
 #include <lualib.h>

@@ -1,5 +1,6 @@
 /* A server-like host: it sleeps in poll() on its own descriptors (here standard input) and
  * Luarium's. */
+#define _POSIX_C_SOURCE 200809L
 #include <lauxlib.h>
 #include <luarium.h>
 #include <lualib.h>

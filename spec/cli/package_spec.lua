@@ -55,6 +55,21 @@ describe("an installed library", function()
     assert.equal("installed", sh "./out/host")
   end))
 
+  it("is not mistaken for a build folder that is in PATH", within(function(place)
+    place:write("CMakeLists.txt", "cmake_minimum_required(VERSION 3.22)\nproject(host NONE)\nfind_package(Luarium)\n"
+      .. "message(STATUS \"found: ${Luarium_FOUND}\")\n")
+    local result = place:run({}, { argv = { "sh", "-c", 'PATH="$BUILD:$PATH" cmake -S . -B out' }, timeout = 60 })
+    assert.equal(0, result.exit_code, result.stderr)
+    assert.truthy(result.stdout:find("found: 0", 1, true), result.stdout)
+  end))
+
+  it("takes the provider files that there are, whenever they came, and goes again", within(function(_, sh)
+    assert.falsy(sh('cat "$BUILD/cmake_install.cmake"'):find("providers/[%w_]+%.lua"))
+    assert.truthy(sh('cmake --install "$BUILD" --prefix "$PWD/prefix"; ls prefix/share/lua/5.4/luarium/providers')
+      :find("local.lua\n", 1, true))
+    assert.equal("", sh 'xargs -d "\\n" rm <"$BUILD/install_manifest.txt"; find prefix ! -type d')
+  end))
+
   for _, stock in ipairs({ { "lua5.4", "5.4" }, { "luajit", "5.1" } }) do
     it("is required by a stock " .. stock[1] .. ", outside a task and in a coroutine of the host's",
       within(function(place, sh)
@@ -88,5 +103,16 @@ describe("an installed library", function()
     end
     assert.truthy(sh("root/usr/bin/luarium version"):find("^luarium "))
     assert.truthy(sh("find root -name native.so"):find("lua/5.4/luarium/native.so", 1, true))
+    assert.falsy(sh("readelf -d $(find root -name '*.so.*' -type f) root/usr/bin/luarium"):lower():find("runpath"))
+    local printed = sh [[
+      export PKG_CONFIG_PATH=$(dirname "$(find "$PWD/root" -name luarium.pc)")
+      export LD_LIBRARY_PATH=$(pkg-config --variable=libdir luarium)
+      for host in frame_loop poll_loop; do
+        cc -std=c11 -Wall -Wextra -Werror -o $host "$BUILD/../docs/embedding/$host.c" $(pkg-config --cflags --libs luarium) -lm
+      done
+      ./frame_loop
+      echo "echo from the package" | ./poll_loop 2>&1]]
+    assert.truthy(printed:find("^%d+ frames, "), printed)
+    assert.truthy(printed:find("echo from the package -> from the package\n", 1, true), printed)
   end))
 end)
