@@ -65,12 +65,17 @@ uses["lua docker"] = function(folder, block)
 end
 
 --- In a stock interpreter, outside every task.
-uses["lua host"] = function(folder, block)
-  write(folder .. "/work/host.lua", block.text)
-  local result = run(folder, { "env", ("LUA_PATH=%s/lua/?.lua;%s/lua/?/init.lua;;"):format(source, source),
-    "LUA_CPATH=" .. source .. "/build/lua5.4/?.so;;", "lua5.4", "host.lua" })
-  assert(result.exit_code == 0, result.stdout)
+local function in_stock(interpreter, modules)
+  return function(folder, block)
+    write(folder .. "/work/host.lua", block.text)
+    local result = run(folder, { "env", ("LUA_PATH=%s/lua/?.lua;%s/lua/?/init.lua;;"):format(source, source),
+      ("LUA_CPATH=%s/build/%s/?.so;;"):format(source, modules), interpreter, "host.lua" })
+    assert(result.exit_code == 0, result.stdout)
+  end
 end
+
+uses["lua host"] = in_stock("lua5.4", "lua5.4")
+uses["lua luajit"] = in_stock("luajit", "luajit")
 
 uses["lua config"] = function(folder, block)
   write(folder .. "/work/luarium.lua", block.text)
@@ -111,7 +116,7 @@ describe("documents", function()
         local needs_engine = block.use == "docker"
         local body = async(120, function()
           local use = uses[block.language .. " " .. block.use]
-          assert(use, "say what is done with this block: `run`, `docker`, `host`, `config` or `adapter` after the language")
+          assert(use, "say what is done with this block after the language: `run`, `docker`, `host`, `luajit`, `config` or `adapter`")
           state.with(function(folder)
             assert(task.await(fs.mkdir(folder .. "/work", {})))
             assert(task.await(fs.mkdir(folder .. "/home", {})))

@@ -2,6 +2,7 @@
 ---   sh run       lines that begin with "$ " are commands, the lines below what they print; "…" stands for anything
 ---   lua run      a script, run by the program
 ---   lua host     a script, run by a stock lua5.4
+---   lua luajit   the same, run by luajit
 ---   lua config   a configuration file
 ---   lua adapter  a provider's file
 --- Any other block of sh or lua is a fault: what is documented is executed.
