@@ -3,6 +3,7 @@ local async = require "spec.support.async"
 local dockerd = require "spec.support.dockerd"
 local documents = require "spec.support.documents"
 local lfs = require "lfs"
+local scratch = require "spec.support.scratch"
 local state = require "spec.support.state"
 local native = require "luarium.native"
 local task = require "luarium.task"
@@ -116,7 +117,7 @@ describe("documents", function()
         local needs_engine = block.use == "docker"
         local body = async(120, function()
           local use = uses[block.language .. " " .. block.use]
-          assert(use, "say what is done with this block after the language: `run`, `docker`, `host`, `luajit`, `config` or `adapter`")
+          assert(use, "say after the language what is done with this block: run, docker, host, luajit, config or adapter")
           state.with(function(folder)
             assert(task.await(fs.mkdir(folder .. "/work", {})))
             assert(task.await(fs.mkdir(folder .. "/home", {})))
@@ -136,6 +137,29 @@ describe("documents", function()
     end
   end
 
+  it("the page of the API names every field that is annotated", function()
+    local text = assert(task.await(fs.read_file("docs/api.md")))
+    local wanted = { ["luarium.CollectReport"] = true, ["luarium.Error"] = true, ["luarium.EventRecord"] = true,
+      ["luarium.ExecResult"] = true, ["luarium.GitChanges"] = true, ["luarium.GitChange"] = true,
+      ["luarium.GitCommit"] = true, ["luarium.GitStatus"] = true, ["luarium.GitStatusEntry"] = true,
+      ["luarium.Job"] = true, ["luarium.JobResult"] = true, ["luarium.JobStatus"] = true, ["luarium.ScriptInput"] = true,
+      ["luarium.ScriptRun"] = true, ["luarium.http.Options"] = true, ["luarium.http.Response"] = true }
+    for path in scratch.sh("find lua/luarium/ -name '*.lua'"):gmatch("[^\n]+") do
+      local class
+      for line in io.lines(path) do
+        class = line:match("^%-%-%-@class ([%w_.]+)") or line:find("^%-%-%-") and class or nil
+        local field = class and line:match("^%-%-%-@field ([%w_]+)")
+        if wanted[class] ~= nil and field then
+          wanted[class] = "seen"
+          assert(text:find("[`.]" .. field .. "`"), ("docs/api.md does not have %s of %s (%s)"):format(field, class, path))
+        end
+      end
+    end
+    for class, state_of in pairs(wanted) do
+      assert.equal("seen", state_of, class)
+    end
+  end)
+
   it("the page of the API names everything there is, and its options", function()
     local text = assert(task.await(fs.read_file("docs/api.md")))
     local contract = require "luarium.provider.contract"
@@ -144,6 +168,7 @@ describe("documents", function()
     for what, names in pairs({
       luarium = require "luarium", sandbox = require("luarium.sandbox").methods, repository = methods,
       create = contract.create_options, exec = contract.exec_options, kind = require("luarium.error").kinds,
+      task = require "luarium.task", http = require "luarium.http",
     }) do
       for name in pairs(names) do
         local private = what == "repository" and (name == "git_dir" or name == "diff_with_untracked")
