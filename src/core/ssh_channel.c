@@ -26,6 +26,7 @@ void ssh_channel_unref(struct lum_ssh_channel *channel) {
   free(channel->ahead[0].data);
   free(channel->ahead[1].data);
   free(channel->chunk);
+  free(channel->large);
   free(channel);
 }
 

@@ -6,7 +6,7 @@
 #include "ssh_impl.h"
 
 #define PACKET 32768
-#define CHUNK 65536  /* bytes on their way into libssh2 */
+#define CHUNK 65536  /* bytes of small writes on their way into libssh2 */
 #define NOTE_MAX 160 /* bytes of the marker's line after it */
 #define SAID_MAX 400 /* bytes of noise kept, to tell what was wrong */
 
@@ -75,7 +75,7 @@ struct lum_ssh_channel {
   struct wait_op *starter, *waiters;
   struct read_op *reader;
   struct write_op *writes, **writes_end;
-  char *chunk;
+  char *chunk, *large; /* what is being sent is in `large` when there is one */
   size_t chunk_from, chunk_to;
   struct ssh_pipe *pipe;
   uv_timer_t quiet;

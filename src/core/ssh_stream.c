@@ -36,8 +36,14 @@ static void end_write(struct write_op *write) {
   lum_op_complete(&write->op);
 }
 
-void ssh_stream_fail_writes(struct lum_ssh_channel *channel) {
+static void drop_chunk(struct lum_ssh_channel *channel) {
+  free(channel->large);
+  channel->large = NULL;
   channel->chunk_from = channel->chunk_to = 0;
+}
+
+void ssh_stream_fail_writes(struct lum_ssh_channel *channel) {
+  drop_chunk(channel);
   for (struct write_op *write; (write = channel->writes);) {
     if (channel->err.kind != LUM_OK)
       write->op.err = channel->err;
@@ -265,10 +271,19 @@ bool ssh_stream_await_marker(struct lum_ssh_channel *channel) {
 
 /* ---- the input ---- */
 
+/* Small writes are put together, a large one is taken as it is. */
 static bool refill(struct lum_ssh_channel *channel) {
   if (channel->chunk_from < channel->chunk_to)
     return true;
-  channel->chunk_from = channel->chunk_to = 0;
+  drop_chunk(channel);
+  struct write_op *first = channel->writes;
+  if (first && first->off == 0 && first->len >= CHUNK) {
+    channel->large = first->data;
+    channel->chunk_to = first->off = first->len;
+    first->data = NULL;
+    end_write(first);
+    return true;
+  }
   while (channel->writes && channel->chunk_to < CHUNK) {
     struct write_op *write = channel->writes;
     size_t n = write->len - write->off, room = CHUNK - channel->chunk_to;
@@ -291,7 +306,8 @@ static size_t unsent(const struct lum_ssh *ssh) {
 bool ssh_stream_send_input(struct lum_ssh_channel *channel) {
   bool further = false;
   while (unsent(channel->ssh) < SSH_OUT_HIGH && refill(channel)) {
-    ssize_t n = libssh2_channel_write_ex(channel->lib, 0, channel->chunk + channel->chunk_from,
+    const char *bytes = channel->large ? channel->large : channel->chunk;
+    ssize_t n = libssh2_channel_write_ex(channel->lib, 0, bytes + channel->chunk_from,
                                          channel->chunk_to - channel->chunk_from);
     if (n == LIBSSH2_ERROR_EAGAIN || n == 0)
       return further;
