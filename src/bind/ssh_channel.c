@@ -112,8 +112,10 @@ static int channel_read(lua_State *L) {
 }
 
 static int push_poured(lua_State *L, struct lum_op *op) {
-  lua_pushinteger(L, (lua_Integer)lum_ssh_channel_poured(op));
-  return 1;
+  bool more;
+  lua_pushinteger(L, (lua_Integer)lum_ssh_channel_poured(op, &more));
+  lua_pushboolean(L, more);
+  return 2;
 }
 
 static int channel_pour(lua_State *L) {

@@ -104,11 +104,11 @@ struct lum_op *lum_ssh_channel_read(struct lum_ssh_channel *channel, size_t max,
 int lum_ssh_channel_read_result(struct lum_op *op, const char **bytes, size_t *len);
 void lum_ssh_channel_read_release(struct lum_op *op);
 /* A read whose bytes go into a file instead, in large blocks; the writer must not be busy, and is
- * until the end. It ends after a tenth of a second with something written, or when only a read can
- * tell what comes next: bytes of stderr, or the end. */
+ * until the end. It ends after a quarter of a second with something written (more), or when only a
+ * read can tell what comes next: bytes of stderr, or the end. */
 struct lum_op *lum_ssh_channel_pour(struct lum_ssh_channel *channel, struct lum_writer *writer,
                                     struct lum_err *err);
-size_t lum_ssh_channel_poured(const struct lum_op *op);
+size_t lum_ssh_channel_poured(const struct lum_op *op, bool *more);
 
 struct lum_op *lum_ssh_channel_write(struct lum_ssh_channel *channel, const char *bytes, size_t len,
                                      struct lum_err *err);

@@ -7,7 +7,7 @@
 
 #define BLOCK (256 * 1024)
 #define ENOUGH (BLOCK / 2) /* is worth waking a worker */
-#define TURN_MS 100        /* after so long it ends, so that somebody can tell how far it is */
+#define TURN_MS 250        /* after so long it ends, so that somebody can tell how far it is */
 
 struct pour {
   struct read_op read; /* it is the channel's reader */
@@ -17,6 +17,7 @@ struct pour {
   size_t filled, under_way, written;
   uint64_t began;
   bool busy, ended; /* ended: completes when the worker is done */
+  bool more;        /* its turn is over, so this block is the last one */
   int errnum;       /* of the worker */
 };
 
@@ -102,7 +103,7 @@ static int fill(struct pour *self) {
 bool ssh_pour_advance(struct lum_ssh_channel *channel) {
   struct pour *self = pour_of(channel->reader);
   bool over = is_over(self);
-  int came = over ? 0 : fill(self);
+  int came = self->more ? 0 : fill(self);
   if (came < 0) {
     ssh_lib_err(channel->ssh, came, &self->read.op.err, "process.read");
     ssh_stream_end_read(channel);
@@ -110,8 +111,9 @@ bool ssh_pour_advance(struct lum_ssh_channel *channel) {
   }
   if (self->busy)
     return came > 0;
-  if (!over && self->filled < ENOUGH && !(over = ssh_stream_wants_read(channel)))
+  if (!over && self->filled < ENOUGH && !ssh_stream_wants_read(channel))
     return came > 0;
+  self->more = over;
   if (self->filled > 0 && self->errnum == 0)
     start_writing(self);
   else
@@ -138,8 +140,10 @@ static void pour_free(struct lum_op *op) {
 
 static const struct lum_op_type pour_type = {"process.pour", pour_cancel, pour_free};
 
-size_t lum_ssh_channel_poured(const struct lum_op *op) {
-  return ((const struct pour *)op)->written;
+size_t lum_ssh_channel_poured(const struct lum_op *op, bool *more) {
+  const struct pour *self = (const struct pour *)op;
+  *more = self->more;
+  return self->written;
 }
 
 struct lum_op *lum_ssh_channel_pour(struct lum_ssh_channel *channel, struct lum_writer *writer,

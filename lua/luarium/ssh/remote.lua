@@ -81,11 +81,10 @@ function Process:read(max)
   return await(self.channel:read(max))
 end
 
---- A read whose bytes go into a file of this machine. After each there has to be a read, which tells what came
---- meanwhile on stderr, and the end.
+--- A read whose bytes go into a file of this machine.
 ---@param writer userdata of native.fs
 ---@return integer? count bytes
----@return luarium.Error? err
+---@return boolean|luarium.Error more_or_err false: a read tells what comes next, bytes of stderr or the end
 function Process:pour(writer)
   return await(self.channel:pour(writer))
 end

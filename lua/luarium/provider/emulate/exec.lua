@@ -146,13 +146,17 @@ local function pour(process, sink, out)
   if not writer then
     return true
   end
-  local count, err = process:pour(writer)
-  if not count then
-    return nil, err
+  while true do
+    local count, more = process:pour(writer)
+    if not count then
+      return nil, more
+    end
+    out:skip(count)
+    sink.poured(count)
+    if not more then
+      return true
+    end
   end
-  out:skip(count)
-  sink.poured(count)
-  return true
 end
 
 local function read_all(process, options, out, err_out)
