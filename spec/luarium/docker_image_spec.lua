@@ -216,6 +216,8 @@ describe("docker: build", function()
   it("says what is wrong", async(120, function()
     for _, case in ipairs({
       { "FROM busybox:spec\nRUN echo why >&2; exit 7\n", "invalid", "RUN echo why" },
+      { "FROM busybox:spec\nRUN echo an earlier step\nRUN printf 'first\\n%s line\\n' last; exit 7\n", "invalid",
+        "first last line" },
       { "FORM busybox\n", "invalid", "FORM" },
       { "FROM busybox:spec\nCOPY missing /x\n", nil, "missing" },
     }) do

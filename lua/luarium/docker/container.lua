@@ -51,13 +51,17 @@ function M.inspect(engine, id)
   if not M.check_id(id) then
     return nil, errors.new("invalid", ("%q is no container"):format(tostring(id)))
   end
-  local facts, err = engine:request("GET", "/containers/" .. id .. "/json")
+  local facts, err = engine:request("GET", "/containers/" .. id .. "/json", { shape = "made" })
   if not facts then
     return nil, err.status == 404 and M.gone(engine, id) or err
   end
-  if type(facts) ~= "table" or type(facts.Id) ~= "string" or type(facts.State) ~= "table" then
-    return nil, errors.new("protocol", "docker: the engine's answer about a container makes no sense")
+  for _, key in ipairs({ "State", "Config", "HostConfig", "NetworkSettings" }) do
+    facts[key] = type(facts[key]) == "table" and facts[key] or {}
   end
+  if type(facts.State.Status) ~= "string" then
+    return nil, errors.new("protocol", "docker: the engine does not say what state the container is in")
+  end
+  facts.Config.Labels = type(facts.Config.Labels) == "table" and facts.Config.Labels or {}
   return facts
 end
 

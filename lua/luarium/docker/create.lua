@@ -33,7 +33,7 @@ end
 --- Makes it, once: when an answer is lost, the name tells what became of the first request.
 local function make_once(engine, spec, body, query)
   local made, err = engine:request("POST", "/containers/create?" .. http.encode_query(query), {
-    json = body, safe = true, timeout = CREATE_TIMEOUT,
+    json = body, safe = true, timeout = CREATE_TIMEOUT, shape = "made",
   })
   if made then
     return made.Id

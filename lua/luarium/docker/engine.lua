@@ -202,6 +202,16 @@ local function older(a, b)
   return a[1] < b[1] or a[1] == b[1] and a[2] < b[2]
 end
 
+--- The version to speak with an engine that is newer than we are: it may have given up what we would speak.
+local function with_newer(self)
+  local answer, err = self.client:request({ method = "GET", path = "/version", timeout = 10 })
+  if not answer then
+    return nil, refine(self, err)
+  end
+  local oldest = type(answer.body) == "table" and parse_version(answer.body.MinAPIVersion)
+  return oldest and older(OURS, oldest) and oldest or OURS
+end
+
 --- Asks once which interface the engine speaks, and agrees on the newest that both know.
 local function negotiate(self)
   if self.prefix then
@@ -218,7 +228,13 @@ local function negotiate(self)
     return nil, errors.new("unsupported", ("docker: the engine at %s speaks version %d.%d, which is too old: at least "
       .. "%d.%d is needed (Docker 1.13)"):format(self.name, theirs[1], theirs[2], OLDEST[1], OLDEST[2]))
   end
-  local agreed = older(theirs, OURS) and theirs or OURS
+  local agreed = theirs
+  if older(OURS, theirs) then
+    agreed, err = with_newer(self)
+    if not agreed then
+      return nil, err
+    end
+  end
   self.podman = answer.headers["libpod-api-version"] ~= nil
   self.version = agreed
   self.prefix = ("/v%d.%d"):format(agreed[1], agreed[2])
@@ -236,11 +252,30 @@ end
 
 -- ---- requests ----
 
+local function no_sense(method, path)
+  return errors.new("protocol", ("docker: the engine's answer to %s %s makes no sense"):format(method,
+    path:match("^[^?]*")), { provider = "docker" })
+end
+
+--- Whether a value has the shape that was asked for: "list" of tables, or a table with an Id.
+local function fits(value, shape)
+  if type(value) ~= "table" or shape == "made" and type(value.Id) ~= "string" then
+    return false
+  end
+  for _, item in ipairs(shape == "list" and value or {}) do
+    if type(item) ~= "table" then
+      return false
+    end
+  end
+  return true
+end
+
 --- Sends a request and gives the decoded answer.
 ---@async
 ---@param method string
 ---@param path string without the version
----@param options {query: table?, json: any, timeout: number?, safe: boolean?, headers: table?, raw: boolean?}?
+---@param options {query: table?, json: any, timeout: number?, safe: boolean?, headers: table?, raw: boolean?,
+---  shape: "list"|"made"|"table"|nil}? shape: what the answer must be; "made": a table with an Id
 ---@return any body `true` when there is none
 ---@return luarium.Error? err
 function Engine:request(method, path, options)
@@ -250,12 +285,16 @@ function Engine:request(method, path, options)
   end
   local request = { method = method, path = self.prefix .. path }
   for key, value in pairs(options or {}) do
-    request[key] = value
+    request[key] = key ~= "shape" and value or nil
   end
   local answer
   answer, err = self.client:request(request)
   if not answer then
     return nil, refine(self, err)
+  end
+  local shape = options and options.shape
+  if shape and not fits(answer.body, shape) then
+    return nil, no_sense(method, path)
   end
   return answer.body == nil and true or answer.body
 end
@@ -293,7 +332,7 @@ local function answer_error(self, method, path, status, body)
   local value = json.decode_plain(body)
   local words = type(value) == "table" and type(value.message) == "string" and value.message or body
   local kinds = { [400] = "invalid", [401] = "auth", [403] = "auth", [404] = "not_found", [409] = "conflict" }
-  local err = errors.new(kinds[status] or "unavailable", ("%s %s: the engine answered %d: %s"):format(method, path,
+  local err = errors.new(kinds[status] or status < 400 and "protocol" or "unavailable", ("%s %s: the engine answered %d: %s"):format(method, path,
     status, log.neutral(words):gsub("%s+$", ""):sub(1, 300)), { status = status, provider = "docker" })
   return refine(self, err)
 end

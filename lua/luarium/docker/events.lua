@@ -62,11 +62,13 @@ local function read_lines(self, stream)
     if not bytes then
       return
     end
+    local searched, from = #held + 1, 1
     held = held .. bytes
-    local from = 1
-    for line, after in held:gmatch("([^\n]*)\n()") do
-      on_event(self, line)
-      from = after
+    local stop = held:find("\n", searched, true)
+    while stop do
+      on_event(self, held:sub(from, stop - 1))
+      from = stop + 1
+      stop = held:find("\n", from, true)
     end
     held = held:sub(from)
     if #held > LINE then
@@ -78,13 +80,13 @@ end
 --- Looks after everybody whose container does not run, when the stream has just begun.
 local function catch_up(self)
   local running = self.engine:request("GET", "/containers/json?" .. http.encode_query({
-    filters = json.encode({ label = { "luarium.id" } }) }))
-  if type(running) ~= "table" then
+    filters = json.encode({ label = { "luarium.id" } }) }), { shape = "list" })
+  if not running then
     return
   end
   local seen = {}
   for _, facts in ipairs(running) do
-    seen[type(facts) == "table" and facts.Id or ""] = true
+    seen[facts.Id or ""] = true
   end
   for id in pairs(self.watched) do
     if not seen[id] then

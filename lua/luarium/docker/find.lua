@@ -81,7 +81,7 @@ local function find(self, labels)
   end
   local found
   found, err = engine:request("GET", "/containers/json?" .. http.encode_query({ all = 1,
-    filters = json.encode({ label = filters }) }))
+    filters = json.encode({ label = filters }) }), { shape = "list" })
   if not found then
     return nil, err
   end

@@ -6,6 +6,7 @@ local errors = require "luarium.error"
 local http = require "luarium.http"
 local ignore = require "luarium.docker.ignore"
 local json = require "luarium.json"
+local log = require "luarium.log"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
@@ -14,6 +15,7 @@ local M = {}
 local LINE = 1048576 -- bytes that one line of the stream may have
 local SILENCE = 300 -- seconds without a word of the engine
 local TRIES = 3
+local SAID = 1000 -- bytes of what a build step said that an error shows
 
 -- ---- streams of JSON lines ----
 
@@ -195,6 +197,13 @@ local function converse(engine, stream, packer, path, on_value)
   return read_lines(stream, "build", on_value)
 end
 
+--- What went wrong, in which step, and what that had said.
+local function at_step(message, step, said)
+  said = said:gsub("\27%[[%d;]*%a", ""):gsub("%-%-%->[^\n]*\n?", "")
+  said = log.neutral(said):gsub("^%s+", ""):gsub("%s+$", "")
+  return ("%s (%s)%s"):format(message, log.neutral(step:sub(1, 100)), said ~= "" and ": " .. said or "")
+end
+
 --- Builds an image from a folder with a Dockerfile.
 ---@async
 ---@param self luarium.ProviderInstance
@@ -215,6 +224,7 @@ function M.build(self, engine, build, options)
     return nil, err
   end
   local image, last, step
+  local said = ""
   local function on_value(value)
     if type(value.aux) == "table" and type(value.aux.ID) == "string" then
       image = value.aux.ID
@@ -223,7 +233,8 @@ function M.build(self, engine, build, options)
       if done and options.on_progress then
         options.on_progress(tonumber(done) - 1, tonumber(total), "build", "steps")
       end
-      step = value.stream:match("^Step [^\n]*") or step
+      local begun = value.stream:match("^Step [^\n]*")
+      step, said = begun or step, begun and "" or (said .. value.stream):sub(-SAID)
       last = value.stream:match("Successfully built (%x+)") or last
     end
   end
@@ -242,7 +253,7 @@ function M.build(self, engine, build, options)
   if not ok then
     error(done, 0)
   elseif not done then
-    return nil, step and fault:wrap("docker", { message = fault.message .. " (" .. step:sub(1, 100) .. ")" }) or fault
+    return nil, step and fault:wrap("docker", { message = at_step(fault.message, step, said) }) or fault
   end
   image = image or last
   if not image then

@@ -16,7 +16,7 @@ end
 --- What the engine knows of the exec, when its streams have ended without marks.
 local function inspect(self)
   for attempt = 1, 8 do
-    local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10 })
+    local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
     if not facts then
       return nil, err
     elseif not facts.Running and facts.ExitCode then
@@ -30,7 +30,8 @@ end
 --- Whether the container has ended. Its end may be noticed a little later than that of what ran in it.
 function M.container_is_over(self)
   for attempt = 1, 6 do
-    local facts, err = self.engine:request("GET", "/containers/" .. self.container .. "/json", { timeout = 10 })
+    local facts, err = self.engine:request("GET", "/containers/" .. self.container .. "/json",
+      { timeout = 10, shape = "table" })
     if not facts then
       return err.status == 404, err.status ~= 404 and err or nil
     elseif not (facts.State and facts.State.Running) then

@@ -122,7 +122,7 @@ local function wait_for_room(self)
     if task.cancel_reason() then
       error(task.cancel_reason(), 0)
     elseif not in_time then
-      local facts = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10 })
+      local facts = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
       if not facts or not facts.Running then
         return
       end

@@ -17,13 +17,9 @@ local OUTPUT_LIMIT = 65536
 ---@return string? exec its id
 ---@return luarium.Error? err
 function M.create(engine, container, value)
-  local made, err = engine:request("POST", "/containers/" .. container .. "/exec", { json = value, safe = true })
-  if not made then
-    return nil, err
-  elseif type(made) ~= "table" or type(made.Id) ~= "string" then
-    return nil, errors.new("protocol", "docker: the engine made an exec without an id")
-  end
-  return made.Id
+  local made, err = engine:request("POST", "/containers/" .. container .. "/exec", { json = value, safe = true,
+    shape = "made" })
+  return made and made.Id, err
 end
 
 local function collect(connection)

@@ -43,11 +43,12 @@ end
 
 local function commit(engine, box, query, labels)
   query.container, query.pause, query.changes = box.external_id, 1, changes(labels)
-  return engine:request("POST", "/commit?" .. http.encode_query(query), { json = {}, timeout = COMMIT_TIMEOUT })
+  return engine:request("POST", "/commit?" .. http.encode_query(query),
+    { json = {}, timeout = COMMIT_TIMEOUT, shape = "made" })
 end
 
 local function image_facts(engine, image)
-  local facts, err = engine:request("GET", "/images/" .. image .. "/json")
+  local facts, err = engine:request("GET", "/images/" .. image .. "/json", { shape = "made" })
   if not facts and err.status ~= 404 then
     return nil, err
   end
@@ -102,7 +103,7 @@ function M.list(self)
   local found
   if engine then
     found, err = engine:request("GET", "/images/json?" .. http.encode_query({
-      filters = json.encode({ label = { "luarium.snapshot" } }) }))
+      filters = json.encode({ label = { "luarium.snapshot" } }) }), { shape = "list" })
   end
   if not found then
     return nil, err
@@ -256,7 +257,7 @@ function M.volume(self, name)
   local engine, err = container.engine(self)
   local made
   if engine then
-    made, err = engine:request("POST", "/volumes/create", { safe = true,
+    made, err = engine:request("POST", "/volumes/create", { safe = true, shape = "table",
       json = { Name = name, Labels = { ["luarium.volume"] = "1" } } })
   end
   if not made then
@@ -274,7 +275,7 @@ function M.volume_list(self)
   local found
   if engine then
     found, err = engine:request("GET", "/volumes?" .. http.encode_query({
-      filters = json.encode({ label = { "luarium.volume" } }) }))
+      filters = json.encode({ label = { "luarium.volume" } }) }), { shape = "table" })
   end
   if not found then
     return nil, err

@@ -47,7 +47,7 @@ local function watch(self)
   while not self.at_end do
     task.sleep(wait)
     if native.loop.monotonic() - self.last_byte >= wait and self.queued < output.AHEAD then
-      local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10 })
+      local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
       if not facts and (err.status == 404 or err.kind == "unavailable" or err.kind == "timeout")
         or facts and not facts.Running and facts.ExitCode and native.loop.monotonic() - self.last_byte >= wait then
         self.connection:close()
