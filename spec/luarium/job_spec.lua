@@ -270,8 +270,10 @@ for _, kind in ipairs(emulated.kinds) do
         "rm exit; mkfifo exit", "rm out; ln -s /dev/zero out", "echo '= 0 0 0 0 0 x .' >exit", "rm err",
         "yes | head -c 100000 >spec" }) do
         local folder = world.folder("d" .. i)
-        local job = box:job("cd " .. folder .. "/ && { " .. damage .. "; }; touch damaged; sleep 0.5",
-          { wait = 0, key = "d" .. i })
+        local go = world.dir .. "/go" .. i
+        local job = box:job(("until [ -e %s ]; do sleep 0.01; done; cd %s/ && { %s; }; touch damaged; sleep 0.5")
+          :format(go, folder, damage), { wait = 0, key = "d" .. i })
+        scratch.write(go, "")
         until_true("it is damaged", function()
           return scratch.exists(folder .. "/damaged")
         end)
@@ -281,7 +283,7 @@ for _, kind in ipairs(emulated.kinds) do
         luarium.try(box.jobs, box)
         assert.is_true(monotonic() - began < 5, damage)
         assert.is_false(scratch.exists(folder .. "/pwned"))
-        scratch.sh(("rm -rf $(readlink -f %s) %s"):format(folder, folder))
+        scratch.sh(("f=$(readlink -f %s); until rm -rf \"$f\" %s 2>/dev/null; do :; done"):format(folder, folder))
       end
     end))
   end)

@@ -3,12 +3,13 @@
 ---
 --- A job is a folder that only its user can enter, and a link to it, named by its key.
 ---   spec    fingerprint of the command, when it was started, what it is called
----   owner   the supervisor: pid and its birth, boot id, pid namespace, lock, start, deadline, cookie
+---   owner   the supervisor: pid and its birth, boot id, start, deadline, cookie
 ---   leader  the command: pid and its birth
----   out err what it wrote, only ever appended to; out.from err.from: bytes before this offset were given up
----   exit    how it ended; late, full, over: why; note: what the shell said about a signal
----   kill    a signal that was asked for from another pid namespace; beat: the watcher's pulse; probe: room on the disk
----   out.tap err.tap  who writes the output down, after one was replaced; closing: they may end now
+---   out err what it wrote, only ever appended to; from: bytes before these offsets were given up
+---   exit    how it ended; note: what the shell said about a signal
+---   flags   late: by its time limit; over: for too much output; full: output may be missing; closing: no more comes
+---   kill    a signal that was asked for from another pid namespace; probe: room on the disk
+---   beat    the watcher's pulse, and its lock or pid namespace; out.tap err.tap: who writes down, after a replacement
 local answer = require "luarium.job.script.answer"
 local basics = require "luarium.job.script.basics"
 local folder = require "luarium.job.script.folder"

@@ -13,10 +13,10 @@ sizes() {
 }
 
 froms() {
-  get_value out.from
-  out_from=${value:-0}
-  get_value err.from
-  err_from=${value:-0}
+  get_value from
+  [ -n "$value" ] || value=0:0
+  out_from=${value%:*} err_from=${value#*:}
+  case $out_from$err_from in *[!0-9]*|'') out_from=0 err_from=0 ;; esac
 }
 
 # The line that begins an answer.
@@ -36,8 +36,11 @@ tell() {
   print='' now='' label=''
   { read -r print; read -r now; read -r label; } 2>/dev/null <spec
   printf 'luarium-job key=%s state=%s why=%s' "${PWD##*/}" $state "$why"
-  [ $state != finished ] ||
-    printf ' code=%s sig=%s late=%s full=%s over=%s until=%s' "$code" "$sig" "$late" "$full" "$over" "$until"
+  flags
+  case " $flags " in *' late '*) printf ' late=1' ;; esac
+  case " $flags " in *' full '*) printf ' full=1' ;; esac
+  case " $flags " in *' over '*) printf ' over=1' ;; esac
+  [ $state != finished ] || printf ' code=%s sig=%s until=%s' "$code" "$sig" "$until"
   [ -z "$o_start" ] || printf ' start=%s' "$o_start"
   printf ' now=%s at=%s idle=%s ours=%s out=%s err=%s out_from=%s err_from=%s label=%s\n' "$h" "$now" "$idle" \
     "${ours:-0}" "$out_size" "$err_size" "$out_from" "$err_from" "$label"

@@ -1,9 +1,10 @@
 --- Records, the clock, processes: what the supervisor of a job and those who ask about it share.
 ---
---- Records are made with their final size before anything runs and overwritten in place: a full disk cannot keep the
---- end of a job from being recorded. Times are hundredths of a second since the machine started.
+--- Records are lines with room behind them, made with their final size before anything runs and overwritten in
+--- place: a full disk cannot keep the end of a job from being recorded. Shells read them with a system call for each
+--- byte. Times are hundredths of a second since the machine started.
 return [==[
-put() { printf '%-127s\n' "$2" 1<>"$1"; }
+put() { printf '%-128s' "$2$newline" 1<>"$1"; }
 
 # A value that may change while it is read, byte by byte, is there twice.
 set_value() { put "$1" "$2 $2 ."; }
@@ -18,6 +19,17 @@ get_value() {
     [ -n "$fin" ] || break
   done
   value=
+}
+
+# Words that are only added, each once: there is room for them in the block that the first byte takes.
+flags() {
+  flags=
+  [ ! -f flags ] || { read -r flags; } 2>/dev/null <flags
+}
+
+flag() {
+  flags
+  case " $flags " in *" $1 "*) ;; *) printf '%s ' "$1" >>flags ;; esac
 }
 
 nap() { sleep "$1" 2>/dev/null || sleep 1; }

@@ -32,7 +32,7 @@ enter() {
 exited() {
   mark='' fin=
   [ -f exit ] || return
-  { read -r mark code sig late full over until fin; } 2>/dev/null <exit
+  { read -r mark code sig until fin; } 2>/dev/null <exit
   [ "$mark$fin" = =. ] || return 1
   state=finished
 }
@@ -40,21 +40,29 @@ exited() {
 # Whether somebody who is not seen here looks after the job: a supervisor in another pid namespace, or the watcher of
 # one that was killed, which ends what that left.
 elsewhere() {
-  if [ "$o_lock" = flock ] && command -v flock >/dev/null 2>&1; then
-    flock -n 9 9<lock 2>/dev/null
-    case $? in 0) return 1 ;; 1) return 0 ;; esac
-  fi
-  [ "$(readlink /proc/self/ns/pid 2>/dev/null)" != "$o_ns" ] || return 1
   get_value beat
+  most=3000
+  case $value in
+    *:flock)
+      if command -v flock >/dev/null 2>&1; then
+        flock -n 9 9<spec 2>/dev/null
+        case $? in 0) return 1 ;; 1) return 0 ;; esac
+      fi
+      ;;
+    *:-) most=500 ;; # it had only begun
+    *) [ "$(readlink /proc/self/ns/pid 2>/dev/null)" != "${value#*:}" ] || return 1 ;;
+  esac
   clock
-  [ $((h - ${value:-0})) -lt 3000 ]
+  value=${value%%:*}
+  case $value in *[!0-9]*|'') return 1 ;; esac
+  [ $((h - value)) -lt $most ]
 }
 
 # The state of the job whose folder this is: running, finished or lost. What was read is ours alone to write,
 # but a command may have written it all the same: numbers are checked before they are counted with.
 look() {
   state=running why=- fin=
-  [ ! -f owner ] || { read -r o_pid o_born o_boot o_ns o_lock o_start o_end o_cookie fin; } 2>/dev/null <owner
+  [ ! -f owner ] || { read -r o_pid o_born o_boot o_start o_end o_cookie fin; } 2>/dev/null <owner
   case $fin$o_pid$o_start$o_end in
     .*[!0-9]*) fin= o_pid=0 o_start=0 o_end=0 ;;
   esac

@@ -16,7 +16,7 @@ linger() {
     fi
     clock
     if [ "$o_end" -gt 0 ] 2>/dev/null && [ "$h" -gt $((o_end + 500)) ]; then
-      put late 1
+      flag late
       slay
     fi
     left=$(($1 - (h - begun)))

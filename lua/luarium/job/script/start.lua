@@ -36,9 +36,10 @@ launch() {
     said=$( (trap '' HUP; exec sh -c 'eval "$1"' luarium "$@") </dev/null 2>&1 >/dev/null &)
     return
   fi
-  # Not every setsid can fork; the first of two makes a leader of itself, so that the second has to. An & would leave
+  # Where setsid has no -f, the first of two makes a leader of itself, so that the second has to fork. An & would leave
   # SIGINT ignored for ever.
-  said=$("$setsid" -f sh -c 'eval "$1"' luarium "$@" </dev/null 2>&1 >/dev/null) ||
+  said=''
+  [ ! "$setsid" -ef /bin/busybox ] && said=$("$setsid" -f sh -c 'eval "$1"' luarium "$@" </dev/null 2>&1 >/dev/null) ||
     said=$("$setsid" "$setsid" sh -c 'eval "$1"' luarium "$@" </dev/null 2>&1 >/dev/null)
 }
 

@@ -41,12 +41,12 @@ tap() {
 # there is no file any more, the job is still not to stand still.
 keep_tap() {
   exec 7>&- 9>&-
-  put full 1
+  flag full
   while [ -f $1 ] && { :; } >>$1; do
     tap $1
     set_value $1.tap "$tap:$tap_born"
     wait "$tap" && exit
-    put full 1
+    flag full
     nap 0.02
   done
   case $1 in
@@ -70,8 +70,8 @@ mend_taps() {
   for name in out err; do
     eval "tap=\$${name}_tap tap_born=\$${name}_born"
     [ -n "$tap" ] && ! flows "$tap" "$tap_born" || continue
-    { read -r ending; } <closing
-    [ -z "$ending" ] || return
+    flags
+    case $flags in *closing*) return ;; esac
     eval "${name}_tap="
     keep_tap $name &
   done
@@ -88,7 +88,7 @@ drain() {
 }
 
 close_taps() {
-  put closing 1
+  flag closing
   exec 5>&- 6>&-
   [ -n "$tapped" ] || return
   for name in out err; do
@@ -96,7 +96,7 @@ close_taps() {
     drain "$tap" "$tap_born"
     flows "$tap" "$tap_born" && continue
     wait "$tap" && continue
-    put full 1
+    flag full
     get_value $name.tap
     if [ -n "$value" ]; then
       tap=${value%:*} tap_born=${value#*:}
@@ -112,30 +112,39 @@ local WATCHER = [==[
 # Gives up the oldest output of a stream that is too long; a job whose output cannot be shortened is ended.
 trim() {
   size=$(wc -c <"$1")
-  get_value "$1.from"
-  from=${value:-0}
+  eval "from=\$$1_from"
   [ $((size - from)) -gt "$max" ] || return 0
   to=$(((size - max / 2) / 4096 * 4096))
-  set_value "$1.from" $to
+  eval "$1_from=\$to"
+  set_value from "$out_from:$err_from"
   fallocate -p -o "$from" -l $((to - from)) "$1" 2>/dev/null && return
-  set_value "$1.from" "$from"
-  put over 1
+  eval "$1_from=\$from"
+  set_value from "$out_from:$err_from"
+  flag over
   slay
 }
 
-room() { printf '%4095s\n' '' 2>/dev/null >probe || put full 1; }
+room() {
+  printf '%4095s\n' '' 2>/dev/null >probe || flag full
+  : >probe
+}
 
 watch() {
-  stop='' z=''
+  stop='' z='' out_from=0 err_from=0
   trap 'stop=1; exec 7>&-; [ -z "$z" ] || kill $z 2>/dev/null' TERM
+  if command -v flock >/dev/null 2>&1 && flock -n 9 2>/dev/null; then
+    lock=flock
+  else
+    lock=$(readlink /proc/self/ns/pid 2>/dev/null) || lock=-
+  fi
   step=10
   while [ -z "$stop" ]; do
     clock
-    set_value beat "$h"
+    set_value beat "$h:$lock"
     n=$step
     if [ "$o_end" -gt 0 ]; then
       if [ "$h" -ge "$o_end" ]; then
-        put late 1
+        flag late
         slay
         o_end=0
       elif [ $((o_end - h)) -lt $n ]; then
@@ -183,6 +192,13 @@ dismiss() {
 ]==]
 
 local SUPERVISOR = [==[
+# Which process this is, and when it began.
+itself() {
+  { read -r own_pid line; } </proc/self/stat
+  set -- ${line##*) }
+  born=${20}
+}
+
 supervise() {
   setsid=$1 link=$2 cookie=$3 limit=$4 print=$5 label=$6 now=$7 max=$8 input=$9
   shift 9
@@ -193,25 +209,18 @@ supervise() {
   # Bash tells of signals only when it is not posix.
   [ -z "${BASH_VERSION-}" ] || set +o posix
   {
-    for f in exit note late full over kill beat leader out.from err.from out.tap err.tap closing; do
+    for f in exit note kill beat leader from; do
       put $f '' || break
     done &&
-    printf '' >out && printf '' >err && printf '' >lock &&
+    printf '' >out && printf '' >err && printf ' ' >flags &&
     printf '%s\n%s\n%s\n' "$print" "$now" "$label" >spec
   } 2>/dev/null || undo
-  exec 9>>lock
-  lock=- ns=-
-  if command -v flock >/dev/null 2>&1 && flock -n 9 2>/dev/null; then
-    lock=flock
-  else
-    ns=$(readlink /proc/self/ns/pid 2>/dev/null) || ns=-
-  fi
+  exec 9>>spec # which the watcher locks for both
   boot=-
   { read -r boot; } 2>/dev/null </proc/sys/kernel/random/boot_id
-  { read -r o_pid rest; } </proc/self/stat
-  born "$o_pid"
+  itself
   clock
-  o_born=$born o_cookie=$cookie o_start=$h o_end=0 wait_end=$((h + wait))
+  o_pid=$own_pid o_born=$born o_cookie=$cookie o_start=$h o_end=0 wait_end=$((h + wait))
   [ "$limit" = 0 ] || o_end=$((h + limit))
   if [ -n "$input" ]; then
     exec 8<"$input"
@@ -219,8 +228,8 @@ supervise() {
   else
     exec 8</dev/null
   fi
-  set_value beat "$h"
-  put owner "$o_pid $o_born $boot $ns $lock $h $o_end $cookie ." 2>/dev/null || undo
+  set_value beat "$h:-"
+  put owner "$o_pid $o_born $boot $h $o_end $cookie ." 2>/dev/null || undo
   ln -s -n ".job.$cookie" "$link" 2>/dev/null
   [ "$link/." -ef "$d/." ] || undo
   pipes
@@ -232,9 +241,8 @@ supervise() {
   (
     exec 3<&- 4<&- 9>&-
     cd "$cwd" 2>&6 || exit 127
-    { read -r p rest; } </proc/self/stat
-    born "$p"
-    put "$d/leader" "= $p $born ."
+    itself
+    put "$d/leader" "= $own_pid $born ."
     for n in PATH HOME TMPDIR; do
       eval "v=\${LUARIUM_JOB_$n+x}"
       [ -z "$v" ] || eval "$n=\$LUARIUM_JOB_$n; export $n; unset LUARIUM_JOB_$n"
@@ -258,13 +266,13 @@ supervise() {
   esac
   close_taps
   room
-  { read -r late; } <late
-  { read -r full; } <full
-  { read -r over; } <over
   get_value kill
+  flags
   clock
-  [ -z "$late$over$value" ] || dismiss
-  put exit "= $code $sig ${late:-0} ${full:-0} ${over:-0} $h ."
+  case " $flags $value" in
+    *' late '*|*' over '*|*[A-Z]*) dismiss ;;
+  esac
+  put exit "= $code $sig $h ."
   dismiss
 }
 
