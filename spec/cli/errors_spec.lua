@@ -105,4 +105,29 @@ describe("luarium doctor", function()
       assert.falsy(place:ok({ "doctor" }):find(check.about, 1, true))
     end
   end))
+
+  it("tells of every host, also beside one whose options are wrong", within(function(place)
+    local missing = sshd.missing()
+    if missing then
+      pending(missing)
+      return
+    end
+    local server = sshd.start {}
+    place:write("luarium.lua", ([[
+      require("luarium").configure { providers = {
+        fine = { "ssh", host = "127.0.0.1:%d", key = "%s/id", known_hosts = "%s", ssh_config = false, agent = false },
+        closed = { "ssh", host = "127.0.0.1:1", ssh_config = false, agent = false },
+        empty = { "ssh", host = "127.0.0.1:1", ssh_config = false, agent = false,
+          password = require("luarium").env "NO_SUCH_VARIABLE" },
+        typo = { "ssh", hots = "127.0.0.1" },
+      } }]]):format(server.port, server.dir, server:know()))
+    local said = place:run({ "doctor" }).stdout
+    server:stop()
+    local line = said:match("warn  ssh[^\n]*")
+    assert.truthy(line, said)
+    for _, part in ipairs({ "closed: ssh: cannot connect", "empty: ", "we can log in to fine" }) do
+      assert.matches(part, line, 1, true)
+    end
+    assert.matches("warn  providers +provider typo: unknown option 'hots'", said)
+  end))
 end)

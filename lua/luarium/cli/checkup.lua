@@ -1,4 +1,5 @@
 --- The checks of `luarium doctor`: each returns "ok", "warn" or "fail", what was found, and what to do about it.
+local check = require "luarium.check"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
 local native = require "luarium.native"
@@ -56,16 +57,24 @@ end
 
 --- The agent, and whether each configured host lets us in.
 local function ssh(config)
-  local bad, fine = nil, {}
-  for name, adapter in pairs(config.configured()) do
-    if adapter == "ssh" then
-      local ok, err = require("luarium.ssh").try(config.provider(name).config)
-      bad = bad or not ok and err
-      fine[#fine + 1] = ok and name or nil
+  local bad, fine = {}, {}
+  local names = config.configured()
+  for _, name in ipairs(check.keys(names)) do
+    local usable, instance = pcall(config.provider, name) -- one that is not is a finding of "providers"
+    if names[name] == "ssh" and usable then
+      local called, ok, err = pcall(require("luarium.ssh").try, instance.config)
+      if not called and errors.is(ok, "cancelled") then
+        error(ok, 0)
+      elseif called and ok then
+        fine[#fine + 1] = name
+      else
+        bad[#bad + 1] = name .. ": " .. errors.from(called and err or ok).message
+      end
     end
   end
-  if bad then
-    return "warn", bad.message, "docs/ssh.md says how hosts are accepted and keys are found"
+  if #bad > 0 then
+    return "warn", table.concat(bad, "; ") .. (#fine > 0 and "; we can log in to " .. table.concat(fine, ", ") or ""),
+      "docs/ssh.md says how hosts are accepted and keys are found"
   elseif #fine > 0 then
     return "ok", "we can log in to " .. table.concat(fine, ", ")
   end
@@ -200,7 +209,7 @@ local function providers(config)
   if not usable then
     return "fail", tostring(fault), "`luarium create` needs it: correct it, or choose another default"
   end
-  local names = require("luarium.check").keys(config.configured())
+  local names = check.keys(config.configured())
   if #names == 0 then
     return "ok", "none configured; local works without"
   end
