@@ -22,6 +22,10 @@ if(NOT LUARIUM_SANITIZE)
   install(FILES ${shell_dir}/luarium.fish DESTINATION share/fish/vendor_completions.d)
 endif()
 
+# What the program's help and its hints speak of.
+install(FILES README.md CHANGELOG.md DESTINATION share/doc/luarium)
+install(DIRECTORY docs scripts DESTINATION share/doc/luarium)
+
 # For hosts: pkg-config and find_package(Luarium).
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Luarium)
 install(TARGETS luarium_library EXPORT LuariumTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}

@@ -2,6 +2,7 @@
 local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
+local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
 local TIME = "%d%d:%d%d:%d%d"
@@ -50,6 +51,17 @@ describe("luarium logs", function()
     assert.not_match("hunter2%-hunter2", text)
     assert.equal("700\n", place:run({}, { argv = { "stat", "-c", "%a", listed:match("^(.*)/sbx_") } }).stdout)
     assert.match("there is no sandbox 'other'", place:run({ "logs", "other" }).stderr)
+  end))
+
+  it("that is followed is left with Ctrl-C, without a word", within(function(place)
+    place:ok({ "create", "--name", "demo" })
+    place:ok({ "exec", "demo", "echo here" })
+    local follower = place:spawn({ "logs", "demo", "-f" }, { merge = true })
+    program.read_until(follower, "here\n")
+    assert(follower:kill("INT"))
+    assert.equal("", program.read_all(follower))
+    assert.equal(130, task.await(follower:wait()).exit_code)
+    place:ok({ "destroy", "demo" })
   end))
 
   it("follows until the sandbox is destroyed, through a file that was put aside", within(function(place)

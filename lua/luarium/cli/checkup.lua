@@ -227,19 +227,23 @@ end
 local function sandboxes()
   local now = native.loop.realtime()
   local records = require("luarium.registry").list()
-  local expired, unfinished = {}, {}
+  local expired, unfinished, in_work = {}, {}, 0
   for _, record in ipairs(records) do
     if record.fault then
       return "warn", ("the record %s is broken: %s"):format(record.path, record.fault), "luarium destroy " .. record.id
     elseif record.expires_at and record.expires_at <= now then
       expired[#expired + 1] = record.id
-    elseif record.status ~= "running" and record.status ~= "stopped" and record.status ~= "paused"
-      and now - (record.created_at or now) > 3600 then
-      unfinished[#unfinished + 1] = record.id
+    elseif record.status ~= "running" and record.status ~= "stopped" and record.status ~= "paused" then
+      if now - (record.created_at or now) > 3600 then
+        unfinished[#unfinished + 1] = record.id
+      else
+        in_work = in_work + 1
+      end
     end
   end
   if #expired + #unfinished == 0 then
-    return "ok", ("%d known, none expired or unfinished"):format(#records)
+    return "ok", ("%d known, none past its end%s"):format(#records,
+      in_work > 0 and (", %d being made or removed (see luarium ls)"):format(in_work) or "")
   end
   for _, id in ipairs(unfinished) do
     expired[#expired + 1] = id

@@ -73,7 +73,9 @@ local function ask(main, name, times, open, context, reason)
   elseif times > 1 then
     leave(name, open, context, "the cleanup was done")
   end
-  context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
+  if not (context.endless and name == "INT") then
+    context:note("luarium: SIG%s: cleaning up; once more leaves at once", name)
+  end
   task.cancel(main, reason)
 end
 

@@ -94,6 +94,8 @@ function M.failure(value, context)
   local err = errors.normal(value)
   if err.name == "EPIPE" and context.writes_through then
     return 141 -- whoever read our output went away, as `head` does: no news
+  elseif err.name == "SIGINT" and context.endless and not context.json then
+    return M.code(err, context) -- the usual way out of what has no end of its own
   end
   local code = context.signal_code or M.code(err, context)
   local message, place, hint = bounded(tostring(err), 4000, 20), one_line(err.place),

@@ -126,7 +126,7 @@ function M.open(config)
     result.unix_socket = socket
     return socket and result or nil, fault
   end
-  self.client = client.new({ base_url = where.base, provider = "docker", http = options,
+  self.client = client.new({ base_url = where.base, provider = "docker", peer = "the engine", http = options,
     concurrency = where.tunnel and where.tunnel:concurrency() or nil,
     status = { [500] = "io" }, -- it means everything, so it is not repeated; refine tells what
     retry = { max = 5, initial = 0.2, cap = 3 } })

@@ -86,7 +86,7 @@ local function parse_port(item)
     end
     item = { port = tonumber(port), host_port = tonumber(host), address = address, protocol = protocol }
   end
-  return check.options(item, port_template, "create: ports")
+  return check.options(item, port_template, "ports")
 end
 
 local function ports_of(list, default_address)
@@ -113,7 +113,7 @@ local function parse_mount(item, kind)
     end
     item = { source = source, target = target, read_only = mode == "ro" }
   end
-  check.options(item, mount_template, kind == "volume" and "create: volumes" or "create: options.mounts")
+  check.options(item, mount_template, kind == "volume" and "volumes" or "options.mounts")
   local type_of = item.type or kind
   if type_of == "bind" and (not item.source or item.source:sub(1, 1) ~= "/") then
     invalid("options.mounts: the source of a bind mount is an absolute path of the engine's machine, got %q",

@@ -27,6 +27,7 @@ local IDEMPOTENT = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS
 ---@class luarium.ClientOptions
 ---@field base_url string
 ---@field provider string for messages
+---@field peer string? what answers, for messages; default: the vendor
 ---@field bearer luarium.Secret|string|nil sent as `Authorization: Bearer ...`
 ---@field headers table<string, string|luarium.Secret>? sent with every request
 ---@field rate number? requests a second at most
@@ -42,7 +43,8 @@ local Client = {}
 Client.__index = Client
 
 local template = {
-  base_url = { type = "text", required = true }, provider = { type = "text", required = true }, bearer = "secret",
+  base_url = { type = "text", required = true }, provider = { type = "text", required = true },
+  peer = "text", bearer = "secret",
   headers = "map", rate = { type = "number", min = 0.001 }, concurrency = { type = "integer", min = 1 },
   status = "table", message = "function", retry = "table", http = "table|function",
 }
@@ -112,8 +114,8 @@ local function status_error(self, request, response, body)
   if kind == "rate_limited" and after then
     self.next_slot = math.max(self.next_slot, native.loop.monotonic() + after)
   end
-  return errors.new(kind, ("%s %s: the vendor answered %d%s"):format(request.method, request.path, status,
-    words and ": " .. words or ""), {
+  return errors.new(kind, ("%s %s: %s answered %d%s"):format(request.method, request.path,
+    self.options.peer or "the vendor", status, words and ": " .. words or ""), {
     status = status, provider = self.options.provider, retry_after = after, retryable = RETRYABLE[kind] or false,
   })
 end

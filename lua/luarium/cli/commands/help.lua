@@ -12,7 +12,7 @@ local function overview()
   return "Usage: luarium COMMAND [OPTIONS] ...\n\nSandboxes for coding agents, driven from Lua.\n\nCommands:\n"
     .. format.table(rows) .. "\nOptions of every command:\n" .. format.table(options.option_lines(options.global))
     .. "\nExample:\n  luarium run scripts/quickstart.lua\n\n"
-    .. "`luarium help COMMAND` explains a command.\n"
+    .. "`luarium help COMMAND` explains a command. Installed, scripts/ and docs/ are in share/doc/luarium.\n"
 end
 
 return {

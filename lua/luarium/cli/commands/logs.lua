@@ -207,7 +207,7 @@ return {
     { "-n --tail", value = "LINES", type = "count", about = "only so many of the last lines; with --json: records" },
   },
   run = function(args, context)
-    context.writes_through = true
+    context.writes_through, context.endless = true, args.follow
     return context:task(function()
       local luarium = context:api()
       local outlog = require "luarium.outlog"
