@@ -34,6 +34,7 @@ M.UNKNOWN = "?"
 
 local TIME = { type = "number", min = 0, max = 1e11 } -- seconds since the epoch
 
+local MAX_RECORD = 1048576 -- bytes
 local STALE = 10 -- seconds after which what a write left beside the records has no writer any more
 
 local made = {}
@@ -98,6 +99,20 @@ function M.put(record)
   end
 end
 
+--- The record that a text is.
+local function parse(id, text)
+  local record, fault = json.decode_plain(text)
+  if not fault then
+    fault = fault_of(record, id)
+    fault = fault and errors.new("protocol", "it is damaged: " .. fault)
+  end
+  if fault then
+    return nil, fault
+  end
+  record.labels = record.labels or {}
+  return record
+end
+
 --- The record of an id, or nil.
 ---@async
 ---@param id string
@@ -106,22 +121,17 @@ function M.get(id)
   if not M.is_id(id) then
     errors.raise("invalid", ("%q is no sandbox id: one looks like sbx_01h2..."):format(tostring(id)))
   end
-  local text, err = await(fs.read_file(file_of(id), { max = 1048576 }))
+  local text, err = await(fs.read_file(file_of(id), { max = MAX_RECORD }))
   if not text then
     if err.kind == "not_found" then
       return nil
     end
     error(err:wrap("sandbox record"), 0)
   end
-  local record, fault = json.decode_plain(text)
-  if not fault then
-    fault = fault_of(record, id)
-    fault = fault and errors.new("protocol", "it is damaged: " .. fault)
-  end
-  if fault then
+  local record, fault = parse(id, text)
+  if not record then
     error(fault:wrap("sandbox record " .. file_of(id)), 0)
   end
-  record.labels = record.labels or {}
   return record
 end
 
@@ -142,7 +152,13 @@ function M.find(id)
 end
 
 --- As find, and whatever keeps one from being read is told with it: the others are wanted all the same.
-local function find_among_others(id)
+---@param id string
+---@param text string? what is in the file, when that is known
+local function find_among_others(id, text)
+  if text and M.is_id(id) then
+    local known, fault = parse(id, text)
+    return known or broken(id, fault)
+  end
   local ok, record = pcall(M.get, id)
   local task = scheduler.current()
   if not ok and (not errors.is(record) or task and scheduler.cancel_reason(task) == record) then
@@ -168,11 +184,18 @@ function M.delete(id)
   end
 end
 
+--- Whether the text of a record may have this text as a value. Decoding is what takes time with thousands of them.
+local function may_have(text, value)
+  return text:find(value, 1, true) ~= nil or value:find("/", 1, true) ~= nil
+    or text:find("\\[^/]") ~= nil -- or in another notation
+end
+
 --- All records, oldest first.
 ---@async
+---@param mentioned string? only those that may have this value in a field, for a caller that looks closer
 ---@return luarium.SandboxRecord[]
-function M.list()
-  local entries, err = await(fs.ls(folder()))
+function M.list(mentioned)
+  local entries, err = await(fs.ls(folder(), { read = MAX_RECORD })) -- one by one, thousands would take seconds
   if not entries then
     if err.kind == "not_found" then
       return {}
@@ -182,7 +205,8 @@ function M.list()
   local records = {}
   for _, entry in ipairs(entries) do
     local id = entry.name:match("^(sbx_%w+)%.json$")
-    local record = id and find_among_others(id) -- nil when it was deleted meanwhile
+    local wanted = id and not (mentioned and entry.bytes and not may_have(entry.bytes, mentioned))
+    local record = wanted and find_among_others(id, entry.bytes) -- nil when it was deleted meanwhile
     if record then
       records[#records + 1] = record
     end

@@ -170,12 +170,14 @@ end
 
 --- The records of all sandboxes, oldest first. Nothing is asked of the vendors.
 ---@async
----@param filter {provider?: string, name?: string, labels?: table<string, string>}?
+---@param filter {id?: string, provider?: string, name?: string, labels?: table<string, string>}?
 ---@return luarium.SandboxRecord[]
 function M.list(filter)
-  filter = check.options(filter, { provider = "text", name = "text", labels = "map" }, "list")
+  filter = check.options(filter, { id = "text", provider = "text", name = "text", labels = "map" }, "list")
   local found = {}
-  for _, record in ipairs(registry.list()) do
+  local records = filter.id and { registry.is_id(filter.id) and registry.find(filter.id) or nil }
+    or registry.list(filter.name)
+  for _, record in ipairs(records) do
     if matches(record, filter) then
       found[#found + 1] = record
     end

@@ -137,7 +137,14 @@ describe("native.fs", function()
         else
           assert.same({ "file", #entry.name }, { entry.type, entry.size })
         end
+        assert.is_nil(entry.bytes)
       end
+      sh("mkfifo " .. dir .. "/pipe; mkdir " .. dir .. "/sub; : >" .. dir .. "/empty")
+      for _, entry in ipairs(await(fs.ls(dir, { read = 3 }))) do
+        local whole = entry.type == "file" and entry.size <= 3
+        assert.equal(whole and (entry.name == "empty" and "" or entry.name) or nil, entry.bytes)
+      end
+      sh("rm -r " .. dir .. "/pipe " .. dir .. "/sub " .. dir .. "/empty")
       fails("quota", "max_entries", await(fs.ls(dir, { max_entries = 7 })))
       fails("not_found", "Not a directory", await(fs.ls(dir .. "/b")))
       fails("not_found", "list", await(fs.ls(dir .. "/none")))

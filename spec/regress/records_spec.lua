@@ -35,6 +35,38 @@ local function damage(id)
   }
 end
 
+describe("records in numbers", function()
+  it("are found by id and by name, in whatever notation", within(function(place)
+    local function record(id, name)
+      place:write(RECORDS .. id .. ".json", ('{"id":"%s","provider":"local","status":"running","name":"%s"}')
+        :format(id, name))
+    end
+    for i = 1, 300 do
+      record(("sbx_%04d"):format(i), "n" .. i)
+    end
+    for i, name in ipairs({ "escap\\u0065d", "a\\/b", "a/b", 'quo\\"te', "gr\195\188n", "twice", "twice" }) do
+      record("sbx_x" .. i, name)
+    end
+    place:write("script.lua", [[
+      local function ids(filter)
+        local list = {}
+        for i, record in ipairs(luarium.list(filter)) do list[i] = record.id end
+        return table.concat(list, " ")
+      end
+      for _, name in ipairs({ "escaped", "a/b", 'quo"te', "gr\195\188n", "twice", "n7", "sbx_x1", "none" }) do
+        print(name, ids({ name = name }))
+      end
+      print("id", ids({ id = "sbx_0300" }), ids({ id = "sbx_none" }), ids({ id = "../x" }), #luarium.list())]])
+    assert.equal("escaped\tsbx_x1\na/b\tsbx_x2 sbx_x3\nquo\"te\tsbx_x4\ngr\195\188n\tsbx_x5\ntwice\tsbx_x6 sbx_x7\n"
+      .. "n7\tsbx_0007\nsbx_x1\t\nnone\t\nid\tsbx_0300\t\t\t307\n", place:ok({ "run", "-q", "script.lua" }))
+    assert.match("2 sandboxes are called 'twice' already", place:run({ "create", "--name", "twice" }).stderr)
+    assert.match("'twice' fits 3 sandboxes by name", place:run({ "exec", "twice", "true" }).stderr)
+    assert.match("never finished.-sbx_0007", place:run({ "exec", "n7", "true" }).stderr)
+    assert.match("never finished.-sbx_x1", place:run({ "exec", "sbx_x1", "true" }).stderr)
+    assert.match("there is no sandbox 'n3000': did you mean 'n300'%?", place:run({ "exec", "n3000", "true" }).stderr)
+  end))
+end)
+
 describe("a record with a fault", function()
   it("is named, and the others are shown", within(function(place)
     local good = place:ok({ "create", "--name", "good" }):match("sbx_%w+")

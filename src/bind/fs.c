@@ -106,6 +106,10 @@ static int push_entries(lua_State *L, struct lum_op *op) {
     push_stat_table(L, &job->entries[i].stat);
     lua_pushstring(L, job->entries[i].name);
     lua_setfield(L, -2, "name");
+    if (job->entries[i].bytes) {
+      lua_pushlstring(L, job->entries[i].bytes, job->entries[i].len);
+      lua_setfield(L, -2, "bytes");
+    }
     lua_rawseti(L, -2, (int)(i + 1));
   }
   return 1;
@@ -149,6 +153,7 @@ static int fs_ls(lua_State *L) {
   struct lum_fs_args args = {.path = lum_bind_check_cstr(L, 1)};
   check_opts(L, 2);
   args.max = opt_count(L, 2, "max_entries", LUM_FS_LS_MAX, 0);
+  args.each = opt_count(L, 2, "read", 0, 0);
   return start(L, LUM_FS_LS, &args, push_entries);
 }
 

@@ -178,6 +178,7 @@ static void release(struct lum_work *work) {
   for (size_t i = 0; i < job->entry_count; i++) {
     free(job->entries[i].name);
     free(job->entries[i].stat.target);
+    free(job->entries[i].bytes);
   }
   free(job->entries);
 }

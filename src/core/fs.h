@@ -26,6 +26,7 @@ enum lum_fs_verb {
   ((uint64_t)1 << 30) /* what a read may return when nobody says otherwise                         \
                        */
 #define LUM_FS_LS_MAX 1000000
+#define LUM_FS_LS_READ_MAX ((uint64_t)64 << 20) /* bytes of all files that a list reads */
 
 struct lum_fs_args {
   const char *path;
@@ -33,6 +34,7 @@ struct lum_fs_args {
   const char *bytes; /* write */
   size_t len;
   uint64_t offset, length, max; /* read; max also for ls */
+  uint64_t each;                /* ls: reads the files that have at most so many bytes */
   int mode;                     /* -1: not given */
   double mtime;                 /* touch; negative: now */
   bool follow;                  /* stat */
@@ -51,6 +53,8 @@ struct lum_fs_stat {
 struct lum_fs_entry {
   char *name;
   struct lum_fs_stat stat;
+  char *bytes; /* its content, when that was asked for and could be read; NULL otherwise */
+  size_t len;
 };
 
 struct lum_fs_job {

@@ -71,20 +71,18 @@ end
 ---@param text string
 ---@return luarium.SandboxRecord
 function M.find(luarium, text)
-  local named, prefixed, names = {}, {}, {}
+  local quick = luarium.list({ id = text })[1] or pick(luarium.list({ name = text }), text, "name")
+  if quick then
+    return quick -- thousands of others are not looked at
+  end
+  local prefixed, names = {}, {}
   for _, record in ipairs(luarium.list()) do
-    if record.id == text then
-      return record
-    end
-    if record.name == text then
-      named[#named + 1] = record
-    end
     if M.is_part(text, record.id) then
       prefixed[#prefixed + 1] = record
     end
     names[#names + 1] = record.name
   end
-  local record = pick(named, text, "name") or pick(prefixed, text, "a part of the id")
+  local record = pick(prefixed, text, "a part of the id")
   if record then
     return record
   end

@@ -36,6 +36,7 @@ function fs.write_file(path, bytes, opts) end
 ---@field mode integer permission bits, with set-uid, set-gid and sticky
 ---@field mtime number seconds since 1970
 ---@field target? string of a link
+---@field bytes? string with `read`: what is in the file
 
 ---@class luarium.native.fs.Stat: luarium.native.fs.Entry
 ---@field uid integer
@@ -50,7 +51,8 @@ function fs.stat(path, opts) end
 
 --- Entries sorted by the bytes of their names; links are not followed.
 ---@param path string
----@param opts? { max_entries?: integer } default 1,000,000; more: kind quota
+---@param opts? { max_entries?: integer, read?: integer } max_entries: default 1,000,000; more: kind quota. read: files
+--- of at most so many bytes are read too, up to 64 MiB in all; one that cannot be read has no bytes
 ---@return luarium.Op op gives a list of luarium.native.fs.Entry
 function fs.ls(path, opts) end
 
