@@ -115,10 +115,19 @@ local function sftp(port, mib, line)
   return { speed = mib / tonumber(seconds) }
 end
 
-local function transfer_case(way, delay, least)
-  local name = ("ssh-%s%s"):format(way, delay and "-far" or "")
+--- MiB a second of libssh2 alone.
+local function libssh2(way, here, there)
+  return { speed = harness.floor("floor_ssh", tostring(the_server().port), user(), the_server().dir .. "/id", way, here,
+    there) }
+end
+
+--- The peer is sftp, or libssh2 alone: what it needs for a byte is the most that we can reach.
+local function transfer_case(way, peer, delay, least)
+  local bare = peer == "libssh2"
+  local name = ("ssh-%s%s"):format(way, delay and "-far" or bare and "-bare" or "")
   return {
-    name = name, about = ("1 GiB %s%s, against sftp"):format(way, delay and (", 20 ms each way"):format(delay) or ""),
+    name = name, about = ("1 GiB %s%s, against %s"):format(way, delay and ", 20 ms each way" or "",
+      bare and "libssh2 alone" or peer),
     needs = missing, reps = 3,
     ours = function(context)
       local file, mib = big_file(context)
@@ -134,7 +143,9 @@ local function transfer_case(way, delay, least)
       local file, mib = big_file(context)
       return with_port(delay, function(port)
         local target = harness.fresh("peer")
-        local numbers = sftp(port, mib, ("%s %s %s"):format(way == "upload" and "put" or "get", file, target))
+        local up = way == "upload"
+        local numbers = bare and libssh2(way, up and file or target, up and target or file)
+          or sftp(port, mib, ("%s %s %s"):format(up and "put" or "get", file, target))
         harness.run { "rm", "-f", target }
         return numbers
       end)
@@ -157,7 +168,7 @@ M.cases = {
     ours = ours_exec,
     floor = function(context)
       return { ms = harness.floor("floor_ssh", tostring(the_server().port), user(), the_server().dir .. "/id",
-        tostring(count(context)), "/bin/true") }
+        "exec", tostring(count(context)), "/bin/true") }
     end,
     rows = { { name = "ssh exec true", of = "ms", unit = "ms", most = 1.2 } },
   },
@@ -173,10 +184,12 @@ M.cases = {
     end,
     rows = { { name = "ssh exec true, against ssh", of = "ms", unit = "ms", most = 0.2 } },
   },
-  transfer_case("upload", nil, 0.9),
-  transfer_case("download", nil, 0.9),
-  transfer_case("upload", DELAY, 3),
-  transfer_case("download", DELAY, 3),
+  transfer_case("upload", "libssh2", nil, 0.9),
+  transfer_case("download", "libssh2", nil, 0.9),
+  transfer_case("upload", "sftp", nil, 0.9),
+  transfer_case("download", "sftp", nil, 0.5), -- libssh2 alone comes to 0.65: it gives the cipher 16 bytes a call
+  transfer_case("upload", "sftp", DELAY, 3),
+  transfer_case("download", "sftp", DELAY, 3),
 }
 
 return M
