@@ -246,6 +246,44 @@ describe("docker's options", function()
     end
   end)
 
+  it("have ranges, and are not taken for something else by the engine", function()
+    local huge = math.huge
+    for text, list in pairs({
+      ["cpu: expected cores"] = { { cpu = 0 }, { cpu = -1 }, { cpu = huge }, { cpu = 1e-9 } },
+      ["memory: expected a whole number of bytes"] = { { memory = 0 }, { memory = 1.5 }, { memory = huge },
+        { memory = 1e15 } },
+      ["disk: expected a whole number of bytes"] = { { disk = 0 }, { disk = -5 } },
+      ["network: expected"] = { { network = "" }, { network = "a\nb" } },
+      ["user: expected"] = { { user = "" } }, ["cwd: expected"] = { { cwd = "" } },
+      ["command: the list is empty"] = { { command = {} } }, ["UTF-8"] = { { labels = { ["\255"] = "x" } } },
+    }) do
+      for _, spec in ipairs(list) do
+        local ok, err = pcall(options.check_spec, spec)
+        assert.is_false(ok, text)
+        assert.equal("invalid", err.kind)
+        assert.is_truthy(err.message:find(text, 1, true), err.message)
+      end
+    end
+    options.check_spec({ cpu = 0.5, memory = 67108864, disk = 2 ^ 30, network = false, user = "nobody", command = { "x" } })
+    for text, list in pairs({
+      ["tmpfs"] = { { tmpfs = { "" } }, { tmpfs = { ":" } }, { tmpfs = { "relative" } } },
+      ["dns"] = { { dns = { "nonsense" } } }, ["gpus"] = { { gpus = 0 }, { gpus = {} } },
+      ["shm_size"] = { { shm_size = 0 }, { shm_size = 1e15 } }, ["oom_score"] = { { oom_score = 5000 } },
+      ["ulimits.nofile"] = { { ulimits = { nofile = -1 } }, { ulimits = { nofile = huge } },
+        { ulimits = { nofile = { soft = 2, hard = 1 } } } },
+      ["no limit nofiles"] = { { ulimits = { nofiles = 1 } } }, ["hostname"] = { { hostname = ("h"):rep(65) } },
+      ["health.command is empty"] = { { health = { command = "" } }, { health = { command = {} } } },
+      ["interval"] = { { health = { command = "true", interval = 0 } } }, ["build is empty"] = { { build = "" } },
+    }) do
+      for _, given in ipairs(list) do
+        local ok, err = pcall(options.check, given)
+        assert.is_false(ok, text)
+        assert.equal("invalid", err.kind)
+        assert.is_truthy(err.message:find(text, 1, true), err.message)
+      end
+    end
+  end)
+
   it("publish ports on loopback, unless somebody says otherwise", function()
     local function bindings(ports)
       return options.body({ id = "sbx_x", ports = ports }, {}, "i", "/work", "127.0.0.1").HostConfig.PortBindings

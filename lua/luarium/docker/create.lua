@@ -241,6 +241,7 @@ function M.create(self, spec)
   if not ok then
     return nil, err
   end
+  options_of.check_spec(spec)
   local options = options_of.check(spec.options)
   local given_cwd = spec.cwd or self.config.cwd
   local cwd = given_cwd or "/work"

@@ -146,6 +146,10 @@ local MEANINGS = {
   { "pids limit", "quota" }, { "resource temporarily unavailable", "quota", "EAGAIN" },
   { "cannot allocate memory", "quota", "ENOMEM" },
   { "unknown or invalid runtime name", "invalid" }, { "unknown runtime specified", "invalid" },
+  { "unable to find user", "not_found" }, { "unable to find group", "not_found" },
+  { "cannot unmarshal", "invalid" }, { "cannot assign requested address", "invalid" },
+  { "is not a directory", "invalid" }, { "seccomp profile failed", "invalid" }, { "error setting rlimit", "invalid" },
+  { "invalid tmpfs option", "invalid" }, { "invalid %-%-security%-opt", "invalid" },
   { "executable file not found", "invalid" }, { "could not select device driver", "unsupported" },
   { "storage%-opt is supported only", "unsupported" }, { "is marked read%-only", "unsupported" },
   { "manifest unknown", "not_found" }, { "not found", "not_found" }, { "no such image", "not_found" },
@@ -332,8 +336,9 @@ local function answer_error(self, method, path, status, body)
   local value = json.decode_plain(body)
   local words = type(value) == "table" and type(value.message) == "string" and value.message or body
   local kinds = { [400] = "invalid", [401] = "auth", [403] = "auth", [404] = "not_found", [409] = "conflict" }
-  local err = errors.new(kinds[status] or status < 400 and "protocol" or "unavailable", ("%s %s: the engine answered %d: %s"):format(method, path,
-    status, log.neutral(words):gsub("%s+$", ""):sub(1, 300)), { status = status, provider = "docker" })
+  local kind = kinds[status] or status < 400 and "protocol" or "unavailable"
+  local err = errors.new(kind, ("%s %s: the engine answered %d: %s"):format(method, path, status,
+    log.neutral(words):gsub("%s+$", ""):sub(1, 300)), { status = status, provider = "docker" })
   return refine(self, err)
 end
 

@@ -1,19 +1,24 @@
 --- From what a script asks of create to what the engine is asked for.
 local check = require "luarium.check"
+local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local json = require "luarium.json"
+local utf8 = require "luarium.utf8"
 
 local M = {}
+
+local LARGEST = 99999999999999 -- whole numbers are written with 14 digits
 
 --- The engine's own options, as `options = { ... }` of create.
 M.template = {
   pull = { type = "text", one_of = { "missing", "always", "never" } },
   build = "text|table", snapshot = "text",
   entrypoint = "strings", hostname = "text", runtime = "text", init = "boolean", read_only = "boolean",
-  privileged = "boolean", pids = { type = "integer", min = 1 }, gpus = "boolean|integer|strings", shm_size = "size",
+  privileged = "boolean", pids = { type = "integer", min = 1, max = LARGEST }, gpus = "boolean|integer|strings",
+  shm_size = { type = "size", min = 1, max = LARGEST },
   mounts = "list", tmpfs = "strings", cap_add = "strings", cap_drop = "strings", security = "strings", dns = "strings",
   hosts = "map", ulimits = "table", health = "table", ready_timeout = "seconds", stop_timeout = "seconds",
-  platform = "text", oom_score = "integer", restart = "boolean",
+  platform = "text", oom_score = { type = "integer", min = -1000, max = 1000 }, restart = "boolean",
 }
 
 local build_template = {
@@ -21,8 +26,9 @@ local build_template = {
   no_cache = "boolean", pull = "boolean",
 }
 local health_template = {
-  command = { type = "text|strings", required = true }, interval = "seconds", timeout = "seconds",
-  retries = { type = "integer", min = 1 }, start = "seconds",
+  command = { type = "text|strings", required = true },
+  interval = { type = "seconds", min = 0.001, max = 86400 }, timeout = { type = "seconds", min = 0.001, max = 86400 },
+  retries = { type = "integer", min = 1, max = 1000000 }, start = { type = "seconds", min = 0, max = 86400 },
 }
 local port_template = {
   port = { type = "integer", required = true, min = 1, max = 65535 },
@@ -31,9 +37,16 @@ local port_template = {
 }
 local mount_template = {
   type = { type = "text", one_of = { "bind", "volume", "tmpfs" } }, source = "text",
-  target = { type = "text", required = true }, read_only = "boolean", size = "size",
+  target = { type = "text", required = true }, read_only = "boolean",
+  size = { type = "size", min = 1, max = LARGEST },
 }
-local ulimit_template = { soft = { type = "size", required = true }, hard = { type = "size", required = true } }
+local ulimit_template = {
+  soft = { type = "size", required = true, min = 0, max = LARGEST },
+  hard = { type = "size", required = true, min = 0, max = LARGEST },
+}
+-- What Linux can limit, as the engine calls it.
+local ULIMITS = { "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+  "rtprio", "rttime", "sigpending", "stack" }
 
 --- Commands that keep a container alive: a shell that also takes care of orphans, and ends at once when asked to.
 M.KEEP = { "/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done" }
@@ -42,6 +55,78 @@ local NANO = 1e9
 
 local function invalid(...)
   errors.raise("invalid", "create: " .. string.format(...))
+end
+
+local function check_ulimits(map)
+  for _, name in ipairs(check.sorted_keys(map or {})) do
+    local limit, known = map[name], false
+    for _, other in ipairs(ULIMITS) do
+      known = known or other == name
+    end
+    if not known then
+      invalid("options.ulimits: there is no limit %s: expected one of %s", tostring(name), table.concat(ULIMITS, ", "))
+    elseif type(limit) == "table" then
+      check.options(limit, ulimit_template, "create: options.ulimits." .. name)
+      if limit.soft > limit.hard then
+        invalid("options.ulimits.%s: the soft limit %d is above the hard one, %d", name, limit.soft, limit.hard)
+      end
+    elseif not compat.is_integer(limit) or limit < 0 or limit > LARGEST then
+      invalid("options.ulimits.%s: expected a whole number of at least 0, or { soft = , hard = }", name)
+    end
+  end
+end
+
+local function is_address(text)
+  return text:find("^%d+%.%d+%.%d+%.%d+$") ~= nil or text:find("^%[?%x*:[%x:.]*%]?$") ~= nil
+end
+
+local function check_texts(options)
+  for _, entry in ipairs(options.tmpfs or {}) do
+    if entry:sub(1, 1) ~= "/" then
+      invalid("options.tmpfs: expected \"/path\" or \"/path:options\", got %q", entry)
+    end
+  end
+  for _, entry in ipairs(options.dns or {}) do
+    if not is_address(entry) then
+      invalid("options.dns: expected addresses such as 10.0.0.2, got %q", entry)
+    end
+  end
+  for _, key in ipairs({ "snapshot", "runtime", "platform", "hostname", "build" }) do
+    if options[key] == "" then
+      invalid("options.%s is empty: leave it out", key)
+    end
+  end
+  if options.hostname and #options.hostname > 64 then
+    invalid("options.hostname has %d bytes, and Linux takes 64 at most", #options.hostname)
+  end
+end
+
+--- What a script asks of create itself, where the engine would take something else for it or say nothing that helps.
+---@param spec table of create
+function M.check_spec(spec)
+  if spec.cpu and (spec.cpu < 0.01 or spec.cpu > 100000) then
+    invalid("cpu: expected cores, from 0.01 on, got %s", tostring(spec.cpu))
+  end
+  for _, key in ipairs({ "memory", "disk" }) do
+    local value = spec[key]
+    if value and (not compat.is_integer(value) or value < 1 or value > LARGEST) then
+      invalid("%s: expected a whole number of bytes, such as 512 * 1024 * 1024, got %s", key, tostring(value))
+    end
+  end
+  for _, key in ipairs({ "network", "user", "cwd" }) do
+    local value = spec[key]
+    if type(value) == "string" and (value == "" or value:find("%c")) then
+      invalid("%s: expected a text without control characters, got %q", key, value)
+    end
+  end
+  if spec.command and #spec.command == 0 then
+    invalid("command: the list is empty: leave it out, and a shell keeps the container alive")
+  end
+  for name, value in pairs(spec.labels or {}) do
+    if not utf8.is_valid(name) or not utf8.is_valid(value) then
+      invalid("labels: %q is no text in UTF-8, or its value is none", name)
+    end
+  end
 end
 
 --- Checks the table `options` of create.
@@ -57,14 +142,16 @@ function M.check(options)
   end
   if options.health then
     check.options(options.health, health_template, "create: options.health")
-  end
-  for name, limit in pairs(options.ulimits or {}) do
-    if type(limit) == "table" then
-      check.options(limit, ulimit_template, "create: options.ulimits." .. tostring(name))
-    elseif type(limit) ~= "number" then
-      invalid("options.ulimits.%s: expected a number or { soft = , hard = }", tostring(name))
+    if #options.health.command == 0 then -- dockerd 20.10 ends over an empty list
+      invalid("options.health.command is empty: expected a text for the shell, or a program and its arguments")
     end
   end
+  local gpus = options.gpus
+  if type(gpus) == "number" and gpus < 1 or type(gpus) == "table" and #gpus == 0 then
+    invalid("options.gpus: expected true, a number of at least 1, or a list of ids")
+  end
+  check_ulimits(options.ulimits)
+  check_texts(options)
   return options
 end
 
@@ -86,7 +173,11 @@ local function parse_port(item)
     end
     item = { port = tonumber(port), host_port = tonumber(host), address = address, protocol = protocol }
   end
-  return check.options(item, port_template, "ports")
+  check.options(item, port_template, "create: ports")
+  if item.address and not is_address(item.address) then
+    invalid("ports: %q is no address to publish a port on: expected one such as 127.0.0.1", item.address)
+  end
+  return item
 end
 
 local function ports_of(list, default_address)
@@ -113,7 +204,7 @@ local function parse_mount(item, kind)
     end
     item = { source = source, target = target, read_only = mode == "ro" }
   end
-  check.options(item, mount_template, kind == "volume" and "volumes" or "options.mounts")
+  check.options(item, mount_template, kind == "volume" and "create: volumes" or "create: options.mounts")
   local type_of = item.type or kind
   if type_of == "bind" and (not item.source or item.source:sub(1, 1) ~= "/") then
     invalid("options.mounts: the source of a bind mount is an absolute path of the engine's machine, got %q",
@@ -259,7 +350,7 @@ function M.body(spec, options, image, cwd, default_address)
   local keeps = not spec.command and not options.entrypoint
   return {
     Image = image, Cmd = keeps and M.KEEP or spec.command,
-    Entrypoint = options.entrypoint or keeps and json.array({}) or nil, -- that of the image would get our command
+    Entrypoint = (options.entrypoint or keeps) and json.array(options.entrypoint or {}) or nil, -- or it would get KEEP
     Env = environment(spec), Labels = labels_of(spec, cwd), WorkingDir = cwd, User = spec.user,
     Hostname = options.hostname,
     ExposedPorts = next(exposed) and exposed or nil, Healthcheck = health_of(options.health),

@@ -74,14 +74,14 @@ local function start_failure(self, cwd)
     return errors.new("unsupported", "exec: the image has no /bin/sh, which is needed to run commands in it")
   elseif words:find("unable to find user", 1, true) or words:find("no matching entries in passwd", 1, true) then
     return errors.new("not_found", "exec: " .. engines.error("the engine says", words, "not_found").message)
-  elseif self.fault then
-    return self.fault
-  elseif words ~= "" then
-    return engines.error("exec: the engine could not start it", words, "unavailable")
   end
   local over, err = outcome.container_is_over(self)
   if over then
     return outcome.gone(self)
+  elseif self.fault then
+    return self.fault
+  elseif words ~= "" then
+    return engines.error("exec: the engine could not start it", words, "unavailable")
   end
   return outcome.lost(self, "the connection was lost before the command began", err or self.broken)
 end
