@@ -218,3 +218,29 @@ describe("docker exec", function()
     assert.equal(0, result.exit_code)
   end, 120))
 end)
+
+describe("docker: a container that is paused from outside", function()
+  for _, how in ipairs({ "its time is over", "it is cancelled" }) do
+    it("while a command runs in it: it is ended when " .. how .. ", and the container stays paused", boxes.with({},
+      function(box)
+        local word = "lump" .. native.crypto.hex_encode(native.crypto.random(6))
+        local beside = task.spawn_detached("a command", function()
+          local argv = { "sh", "-c", "echo begun; sleep 600; :", word }
+          if how == "its time is over" then
+            return box:exec(argv, { timeout = 2 })
+          end
+          pcall(task.timeout, 2, box.exec, box, argv)
+        end)
+        boxes.poll("its begin", 10, function()
+          return boxes.processes(word) > 0
+        end)
+        engine:ask("POST", "/containers/" .. box.external_id .. "/pause")
+        local result = beside:wait()
+        assert.equal(0, boxes.processes(word))
+        assert.is_true(not result or result.timed_out and result.stdout == "begun\n")
+        assert.equal("paused", box:info().status)
+        box:resume()
+        assert.equal("usable\n", box:exec("echo usable").stdout)
+      end))
+  end
+end)

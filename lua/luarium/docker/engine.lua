@@ -23,6 +23,7 @@ local SOCKET = "/var/run/docker.sock"
 ---@field tunnel luarium.docker.Tunnel? to an engine on a machine that SSH reaches
 ---@field ended table<string, luarium.Error> what became of containers that were taken away, by their id; and the ids
 ---@field burying table<string, table> events for those that are being taken away
+---@field thawed table<string, integer> paused containers that run for a moment, and for how many
 ---@field events luarium.docker.Events?
 ---@field podman boolean? known after the first request
 local Engine = {}
@@ -115,7 +116,7 @@ function M.open(config)
   end
   local self = setmetatable({
     name = config.host or "unix://" .. SOCKET, is_local = where.is_local, host = where.host, base = where.base,
-    http = where.http, tunnel = where.tunnel, ended = {}, burying = {},
+    http = where.http, tunnel = where.tunnel, ended = {}, burying = {}, thawed = {},
   }, Engine)
   local function options()
     local result = with(where.http, { timeout = REQUEST_TIMEOUT })

@@ -204,6 +204,50 @@ local function sweep_once(engine, prey)
   return with_limit(engine, prey)
 end
 
+-- ---- containers that are paused ----
+
+--- Whether a container is paused: nothing runs in it, and nothing that is in it can be ended.
+local function is_paused(engine, container)
+  local facts = engine:request("GET", "/containers/" .. container .. "/json", { shape = "made" })
+  return facts and type(facts.State) == "table" and facts.State.Paused == true
+end
+
+local function turn(engine, container, action)
+  return engine:request("POST", ("/containers/%s/%s"):format(container, action), { safe = true })
+end
+
+--- Lets a paused container run while fn does. Several may do so at a time; the last one pauses it again.
+local function while_thawed(engine, container, fn)
+  local thawed = engine.thawed
+  thawed[container] = (thawed[container] or 0) + 1
+  turn(engine, container, "unpause") -- should that fail, fn meets the same again
+  local ok, output, err = pcall(fn)
+  thawed[container] = thawed[container] - 1
+  if thawed[container] == 0 then
+    thawed[container] = nil
+    pcall(task.shield, 20, turn, engine, container, "pause")
+  end
+  if not ok then
+    error(output, 0)
+  end
+  return output, err
+end
+
+--- One sweep; of a container that is paused as well, or what was to end would go on as soon as it runs again.
+local function sweep_anyway(engine, prey)
+  local function sweep()
+    return sweep_once(engine, prey)
+  end
+  if engine.thawed[prey.container] then
+    return while_thawed(engine, prey.container, sweep)
+  end
+  local output, err = sweep()
+  if err and err.status and err.status ~= 404 and is_paused(engine, prey.container) then
+    return while_thawed(engine, prey.container, sweep)
+  end
+  return output, err
+end
+
 --- Kills everything in the container that carries the cookie, with all it has started, wherever that went.
 ---@async
 ---@param engine luarium.docker.Engine
@@ -213,7 +257,7 @@ end
 function M.sweep(engine, prey)
   local output, err
   for _ = 1, 3 do
-    output, err = sweep_once(engine, prey)
+    output, err = sweep_anyway(engine, prey)
     if output and output:find("^gone") or err and M.is_over(err) then
       return true
     elseif err and not err.retryable then

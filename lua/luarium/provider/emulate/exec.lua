@@ -1,5 +1,6 @@
 --- exec over spawn: a live process is fed, read to its end and bounded in time and memory.
 local errors = require "luarium.error"
+local log = require "luarium.log"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
@@ -190,7 +191,10 @@ end
 local function watch(process, seconds, state)
   task.sleep(seconds)
   state.timed_out = true
-  process:kill("KILL")
+  local killed, err = process:kill("KILL")
+  if not killed and err and err.name ~= "ESRCH" then
+    log.warn("exec: its time is over, and what it has started could not be ended: " .. err.message)
+  end
   task.sleep(GRACE)
   process:close()
 end
