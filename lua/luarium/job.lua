@@ -18,12 +18,14 @@ local M = {}
 local monotonic = native.loop.monotonic
 
 local CHUNK = 1048576         -- bytes of a stream in one answer
+local MOST = 4194304          -- the same where that takes no time
 local FIRST = 262144          -- the same in the answer to a start
 local LONG_POLL = 20          -- seconds that one exec waits in the sandbox for something to happen
 local SLACK = 60              -- seconds that an exec may take beyond what it waits
 local KEPT = 8388608          -- bytes of a stream that wait keeps
 local LISTED = 4194304        -- bytes of a list of jobs
 local DEFAULT_WAIT = 0.5      -- seconds that a start waits for a quick command
+local SAFE_WAIT = 0.1         -- the same where a start that is cut off would end the job
 local DEFAULT_OUTPUT = 1073741824
 
 --- Everything that is asked of a job may be asked again.
@@ -170,10 +172,9 @@ local function one_line(text)
   return (text:gsub("[%c\127]", " "))
 end
 
-local function start(box, _, given, options, key)
+local function ask_start(box, given, options, key, wait)
   local stdin, size, hash = input_of(options.stdin)
   local cwd = options.cwd and box:path(options.cwd) or box.cwd
-  local wait = options.wait or DEFAULT_WAIT
   local argv = script.argv("start", key, native.crypto.hex_encode(native.crypto.random(16)),
     options.timeout and hundredths(math.max(options.timeout, 0.01)) or "0", fingerprint(given.argv, cwd, hash),
     one_line(command.describe(given)), ("%.3f"):format(native.loop.realtime()),
@@ -185,6 +186,22 @@ local function start(box, _, given, options, key)
     env = environment(box, options.env), stdin = stdin, user = options.user, wait = wait, cwd = cwd,
     max_output = 4 * FIRST + 65536,
   })))
+end
+
+--- Where a start that is cut off would end the job, it is short and not cut off; the rest of the time waits another.
+local function start(box, _, given, options, job)
+  local wait = options.wait or DEFAULT_WAIT
+  if not object.instance_of(box).definition.ends_all then
+    return ask_start(box, given, options, job.key, wait)
+  end
+  local deadline = monotonic() + wait
+  local answer = task.shield(SLACK, ask_start, box, given, options, job.key, math.min(wait, SAFE_WAIT))
+  local ours = answer.ours
+  while answer.status.state == "running" and monotonic() < deadline do
+    answer = job:look(deadline - monotonic(), nil, nil, FIRST, FIRST)
+  end
+  answer.ours = ours
+  return answer
 end
 
 local function new(box, key, user)
@@ -205,9 +222,9 @@ function M.start(box, given, options)
   given = command.of(given, "job")
   options = check.options(options, start_options, "job")
   local key = check_key(options.key or "job-" .. native.crypto.ulid():lower(), "job")
-  local answer = object.span_with(start, box, "job", { command = command.describe(given), job = key }, given, options,
-    key)
   local job = new(box, key, options.user)
+  local answer = object.span_with(start, box, "job", { command = command.describe(given), job = key }, given, options,
+    job)
   job.started = answer.ours
   job:settle(answer)
   return job
@@ -363,9 +380,14 @@ end
 
 function Job:pump(streams, deadline)
   local out, err = streams.stdout, streams.stderr
+  local most = CHUNK
   while true do
-    local left = deadline and math.max(0, deadline - monotonic()) or LONG_POLL
-    local answer = self:look(left, out.offset, err.offset, CHUNK, CHUNK)
+    local began = monotonic()
+    local left = deadline and math.max(0, deadline - began) or LONG_POLL
+    local answer = self:look(left, out.offset, err.offset, most, most)
+    if math.max(#answer.stdout.bytes, #answer.stderr.bytes) == most then
+      most = monotonic() - began < 1 and math.min(2 * most, MOST) or CHUNK
+    end
     deliver(out, answer.stdout)
     deliver(err, answer.stderr)
     local status = answer.status
