@@ -187,6 +187,7 @@ return provider.define {
   exec = exec,
   streams = true,
   folds_signals = true,
+  ends_all = true, -- with the namespace
   spawn = spawn,
   pty = true,
 }

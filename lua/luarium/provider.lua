@@ -24,6 +24,7 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
 ---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over
 ---@field streams boolean? its exec serves callbacks and an iterator for stdin itself, although it has spawn
+---@field ends_all boolean? a command that is cut off takes with it whatever it has detached
 ---@field folds_signals boolean? a signal comes as exit code 128 + its number, and cannot be told from that exit code
 ---@field watch (fun(self, box: luarium.BoxRecord, on_end: fun(err: luarium.Error)): fun())? calls on_end when the
 ---  sandbox has ended by itself, as soon as that is known; returns what ends the watch. Neither may wait
@@ -33,6 +34,7 @@ local plain_fields = {
   name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
   emulated = "table", ignores = "list", accepts = "list", setup = "function", close = "function",
   host_path = "function", watch = "function", owns_lifetime = "boolean", streams = "boolean", folds_signals = "boolean",
+  ends_all = "boolean",
 }
 
 local function definition_faults(definition)

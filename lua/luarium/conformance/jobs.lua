@@ -218,6 +218,17 @@ check("what another process started goes on after its end", { own = true }, func
   expect.fields(result, { exit_code = 0, stdout = "begun\ndone\n" }, "result")
 end)
 
+check("a start whose wait is cut off leaves the job to itself", function(c)
+  local key, dir = c:unique(), c:dir()
+  local command = ("echo x >>'%s/runs'; until [ -e '%s/go' ]; do sleep 0.05; done; echo done"):format(dir, dir)
+  local ended = pcall(task.timeout, 1 + 4 * c.session.latency, c.box.job, c.box, command, { key = key, wait = 30 })
+  expect.equal(ended, false, "the start came back")
+  c.box:write_file(dir .. "/go", "")
+  local job = start(c, command, { key = key })
+  expect.fields(finish(c, job), { state = "finished", exit_code = 0, stdout = "done\n" }, "result")
+  expect.equal(c.box:read_file(dir .. "/runs"), "x\n", "runs")
+end)
+
 -- ---- output ----
 
 check("output is read by offset, whatever bytes it has", function(c)
