@@ -10,6 +10,7 @@ local finding = require "luarium.docker.find"
 local life = require "luarium.docker.life"
 local native = require "luarium.native"
 local provider = require "luarium.provider"
+local settling = require "luarium.docker.settle"
 local snapshot = require "luarium.docker.snapshot"
 local spawning = require "luarium.docker.spawn"
 local tunnel = require "luarium.docker.tunnel"
@@ -95,6 +96,7 @@ return provider.define {
   volume_delete = snapshot.volume_delete,
 
   watch = events.watch,
+  settle = settling.settle,
   close = function(self)
     if self.state.engine then
       self.state.engine:close()

@@ -205,7 +205,7 @@ function M.destroy(id)
     box:destroy()
   else
     for _, one in ipairs(instance and { instance } or every_provider()) do
-      local ok, err = leftover.remove(one, record)
+      local ok, err = leftover.clear(one, record)
       if not ok then
         object.raise(err, "destroy")
       end

@@ -246,6 +246,38 @@ describe("docker, the engine", function()
   end
 end)
 
+describe("docker, a process of ours that is killed", function()
+  it("leaves what its record finds, at every stage of create, exec, upload and fork", async(150, function()
+    local dir = scratch.make()
+    local word = unique()
+    scratch.sh(("mkdir DIR/tree && head -c 5000000 /dev/zero >DIR/tree/a"):gsub("DIR", dir))
+    config.configure({ providers = { direct = { "docker", host = engine.host, image = engine.image } } })
+    scratch.write(dir .. "/child.lua", ([[
+      local config, sandbox = require "luarium.config", require "luarium.sandbox"
+      config.configure({ state_dir = %q, providers = { direct = { "docker", host = %q, image = %q } } })
+      require("luarium.task").run(function()
+        local box = sandbox.create({ provider = "direct" })
+        box:spawn({ "sh", "-c", "sleep 600; :", "WORD" })
+        box:upload("DIR/tree", "tree")
+        box:fork():exec({ "sh", "-c", "sleep 600; :", "WORD" })
+      end)]]):format(config.state_dir(), engine.host, engine.image):gsub("DIR", dir):gsub("WORD", word))
+    local images = #(engine:ask("GET", "/images/json?all=1"))
+    for i = 1, 24 do
+      task.await(native.process.run({ timeout = i * 0.07, argv = { rawget(_G, "jit") and "luajit" or "lua5.4",
+        dir .. "/child.lua" }, env = { "PATH=" .. os.getenv("PATH"), "HOME=" .. dir, "LUA_PATH=" .. package.path,
+          "LUA_CPATH=" .. package.cpath } }))
+      for _, record in ipairs(registry.list()) do
+        sandbox.destroy(record.id)
+      end
+      assert.equal(0, boxes.processes(word))
+      assert.same({}, registry.list())
+      assert.same({}, engine:containers())
+      assert.equal(images, #(engine:ask("GET", "/images/json?all=1")))
+    end
+    scratch.drop(dir)
+  end))
+end)
+
 describe("docker, a full disk:", function()
   it("files and transfers say so", async(60, function()
     local dir = scratch.make()

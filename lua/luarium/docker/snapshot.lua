@@ -32,8 +32,8 @@ end
 --- What a saved state is of is no matter of the sandboxes that begin with it.
 local function changes(labels)
   local list = {}
-  for _, key in ipairs({ "luarium.id", "luarium.name", "luarium.expires", "luarium.labels", "luarium.fork" }) do
-    list[#list + 1] = ('LABEL %s=""'):format(key)
+  for _, key in ipairs({ "id", "name", "expires", "labels", "fork", "of" }) do
+    list[#list + 1] = ('LABEL luarium.%s=""'):format(key)
   end
   for key, value in pairs(labels or {}) do
     list[#list + 1] = ('LABEL %s="%s"'):format(key, (value:gsub('[\\"$]', "\\%0")))
@@ -175,6 +175,7 @@ local function copy_body(facts, image, id, name)
     body.Labels[key] = value
   end
   body.Labels["luarium.id"], body.Labels["luarium.name"], body.Labels["luarium.fork"] = id, name or "", image
+  body.Labels["luarium.of"] = "" -- that of its image
   body.HostConfig = pick(facts.HostConfig, HOST_FIELDS)
   for _, limit in ipairs(body.HostConfig.Ulimits or {}) do
     limit.Name = limit.Name:gsub("^RLIMIT_", ""):lower() -- Podman says it one way and takes another
@@ -231,7 +232,7 @@ function M.fork(self, box, options)
     return nil, err
   end
   local image
-  image, err = commit(engine, box, {})
+  image, err = commit(engine, box, {}, { ["luarium.of"] = options.id })
   if not image then
     return nil, err.status == 404 and container.gone(engine, box.external_id) or err
   end

@@ -28,6 +28,22 @@ function M.remove(instance, record)
   return true
 end
 
+--- The same for a record that somebody else has left: what was asked for may still be under way.
+---@async
+---@param instance luarium.ProviderInstance
+---@param record luarium.SandboxRecord
+---@return boolean? ok
+---@return luarium.Error? err
+function M.clear(instance, record)
+  if instance.definition.settle then
+    local ok, err = instance.definition.settle(instance, record)
+    if not ok then
+      return nil, err
+    end
+  end
+  return M.remove(instance, record)
+end
+
 --- Takes away what was made, and its record when that is certain; raises.
 ---@async
 ---@param instance luarium.ProviderInstance
