@@ -102,7 +102,8 @@ return {
     { "--timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
     { "-w --cwd", value = "DIR", about = "where it runs; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
-    { "--detach-key", value = "KEY", type = "key", about = "with -it: the key that leaves, else ctrl-]; or none" },
+    { "--detach-key", value = "KEY", type = "key",
+      about = "with -it: the key that leaves and ends it, else ctrl-]; or none" },
   },
   run = function(args, context)
     check_words(args)

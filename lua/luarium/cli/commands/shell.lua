@@ -8,8 +8,9 @@ local LOGIN = "exec \"$(command -v bash || command -v sh)\" -i"
 return {
   summary = "open a terminal in a sandbox",
   about = "Keys, colours, sizes and the exit code are those of the shell in the sandbox. Ctrl-] or the --detach-key\n"
-    .. "leaves: the shell and what it runs in the foreground are ended, the sandbox stays. Start what must outlive\n"
-    .. "the terminal with `nohup ... &`. However Luarium ends, the terminal is put back as it was.",
+    .. "leaves, and that ends the shell and what it runs in the foreground: there is no coming back to it. The\n"
+    .. "sandbox stays. Start what must go on with `luarium exec --detach`, or in the shell with `nohup ... &`.\n"
+    .. "However Luarium ends, the terminal is put back as it was.",
   example = "luarium shell demo\nluarium shell demo -- htop",
   passthrough = "[COMMAND ...]",
   failed_code = 125,
@@ -17,7 +18,7 @@ return {
   options = {
     { "-w --cwd", value = "DIR", about = "where it starts; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
-    { "--detach-key", value = "KEY", type = "key", about = "the key that leaves, else ctrl-]; or none" },
+    { "--detach-key", value = "KEY", type = "key", about = "the key that leaves and ends it, else ctrl-]; or none" },
   },
   run = function(args, context)
     local terminal = require "luarium.cli.terminal"
