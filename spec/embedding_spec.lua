@@ -57,4 +57,23 @@ describe("the embeddable library", function()
     host_process:close()
     assert.same({}, luarium.list())
   end))
+
+  it("refuses to work in a fork of the host, which leaves what the parent has alone", within(function(folder)
+    local result = assert(task.await(process.run(host(folder, "forking_host"))))
+    assert.equal("", result.stderr)
+    local refusal = "luarium: this process is a fork of the one that this Lua state belongs to: "
+      .. "make a new state after the fork"
+    local error_line = "error: [^\n]*" .. refusal
+    for i, expected in ipairs({
+      "ready in process 1", "step %-1", refusal, "fd %-1", "wakeup %-1", error_line, error_line,
+      "false\t" .. refusal, "close %-1", "child: mine", "", "close 0", "the child ended with 0", "only in the parent",
+      "got here", "", "done", "", "true", "close 0",
+    }) do
+      local line = result.stdout:match(("[^\n]*\n"):rep(i - 1) .. "([^\n]*)\n")
+      assert.truthy(line and line:find("^" .. expected .. "$"), ("line %d: expected %s in\n%s"):format(i, expected,
+        result.stdout))
+    end
+    assert.equal(0, result.exit_code)
+    assert.same({}, luarium.list())
+  end))
 end)

@@ -40,6 +40,7 @@ static int protected_step(lua_State *L) {
 }
 
 static int protected_next(lua_State *L) {
+  lum_bind_check_process(L);
   if (lum_bind_closed(L)) {
     lua_pushnil(L);
     return 1;
@@ -53,6 +54,7 @@ static int protected_fd(lua_State *L) {
 }
 
 static int protected_close(lua_State *L) {
+  lum_bind_check_process(L);
   if (lum_bind_closed(L)) { /* again: nothing is left */
     lua_pushinteger(L, 0);
     return 1;

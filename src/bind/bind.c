@@ -9,6 +9,7 @@
 #define ENGINE_CLASS "luarium.engine"
 
 static const char engine_key = 0;
+static const luaL_Reg op_meta[3];
 
 struct engine_box {
   struct lum_engine *eng;
@@ -18,9 +19,10 @@ struct engine_box {
 static int engine_mt_gc(lua_State *L) {
   struct engine_box *box = luaL_checkudata(L, 1, ENGINE_CLASS);
   struct lum_engine *eng = box->eng;
+  if (!eng || lum_engine_inherited(eng))
+    return 0; /* it goes with the process */
   box->eng = NULL;
-  if (eng)
-    lum_engine_free(eng);
+  lum_engine_free(eng);
   return 0;
 }
 
@@ -48,9 +50,28 @@ static void raise_err(lua_State *L, const struct lum_err *err) {
   lua_error(L);
 }
 
+static bool is_inherited(const struct engine_box *box) {
+  return box && box->eng && lum_engine_inherited(box->eng);
+}
+
+static void check_process(lua_State *L, const struct engine_box *box) {
+  struct lum_err err;
+  if (!is_inherited(box))
+    return;
+  lum_err_set(&err, LUM_CONFLICT,
+              "luarium: this process is a fork of the one that this Lua state belongs to: make a "
+              "new state after the fork");
+  raise_err(L, &err);
+}
+
+void lum_bind_check_process(lua_State *L) {
+  check_process(L, find_box(L));
+}
+
 static struct engine_box *engine_box(lua_State *L) {
   struct engine_box *box = find_box(L);
   struct lum_err err;
+  check_process(L, box);
   if (box && !box->eng) {
     lum_err_set(&err, LUM_CONFLICT, "luarium was closed in this Lua state: use a new state");
     raise_err(L, &err);
@@ -82,6 +103,42 @@ void lum_bind_close(lua_State *L) {
     lum_engine_free(eng);
 }
 
+/* ---- classes ---- */
+
+/* In a fork what ends something does nothing: it would close, unlock or kill what is the parent's.
+ */
+static int unless_forked(lua_State *L) {
+  return is_inherited(find_box(L)) ? 0 : lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+static int refused_in_fork(lua_State *L) {
+  lum_bind_check_process(L);
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+static bool is_ending(const char *name) {
+  static const char *const names[] = {"__gc",   "__close", "close",  "abort",
+                                      "unlock", "kill",    "restore"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(name, names[i]) == 0)
+      return true;
+  return false;
+}
+
+/* Puts functions that look first whose process they are in into the table on top. [-0, +0, m] */
+static void set_guarded(lua_State *L, const luaL_Reg *functions) {
+  for (; functions->name; functions++) {
+    lua_pushcfunction(L, functions->func);
+    if (strcmp(functions->name, "__tostring") != 0) /* that only looks */
+      lua_pushcclosure(L, is_ending(functions->name) ? unless_forked : refused_in_fork, 1);
+    lua_setfield(L, -2, functions->name);
+  }
+}
+
+static void set_plain(lua_State *L, const luaL_Reg *functions) {
+  luaL_setfuncs(L, functions, 0);
+}
+
 struct lum_engine *lum_bind_engine(lua_State *L) {
   return engine_box(L)->eng;
 }
@@ -91,6 +148,8 @@ struct lum_guard *lum_bind_guard(lua_State *L) {
 }
 
 void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
+  bool looks_itself = meta == op_meta || meta == engine_meta;
+  void (*set)(lua_State * L, const luaL_Reg *functions) = looks_itself ? set_plain : set_guarded;
   luaL_getmetatable(L, name);
   bool there = lua_istable(L, -1);
   lua_pop(L, 1);
@@ -103,11 +162,11 @@ void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, con
   lua_setfield(L, -2, "__metatable");
   if (methods) {
     lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
+    set(L, methods);
     lua_setfield(L, -2, "__index");
   }
   if (meta)
-    luaL_setfuncs(L, meta, 0);
+    set(L, meta);
   lua_setfield(L, LUA_REGISTRYINDEX,
                name); /* last: a class that memory was short for is not there */
 }
@@ -207,7 +266,7 @@ static int op_mt_gc(lua_State *L) {
   struct lum_op_box *box = luaL_checkudata(L, 1, OP_CLASS);
   struct lum_op *op = box->op;
   box->op = NULL;
-  if (op) {
+  if (op && !lum_engine_inherited(op->eng)) {
     lum_op_cancel(op); /* nobody can ask for its result any more */
     lum_op_unref(op);
   }

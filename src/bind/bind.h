@@ -32,6 +32,9 @@ struct lum_guard *lum_bind_guard(lua_State *L);
 /* The engine of this state, made on first use. Raises when it is closed. [-0, +0, e] */
 struct lum_engine *lum_bind_engine(lua_State *L);
 
+/* Raises when this process is a fork of the one that made the state's engine. [-0, +0, e] */
+void lum_bind_check_process(lua_State *L);
+
 /* Ends the state's engine with all that is in flight; later calls that need it raise an error.
  * [-0, +0, m] */
 void lum_bind_close(lua_State *L);

@@ -31,6 +31,12 @@ static int loop_poll(lua_State *L) {
   return 2;
 }
 
+/* loop.check_process(): raises in a fork of the process that the engine belongs to. */
+static int loop_check_process(lua_State *L) {
+  lum_bind_check_process(L);
+  return 0;
+}
+
 /* loop.fd() -> the descriptor that is readable when a poll would find something. */
 static int loop_fd(lua_State *L) {
   lua_pushinteger(L, lum_engine_fd(lum_bind_engine(L)));
@@ -173,6 +179,7 @@ static int loop_error_metatable(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"error_metatable", loop_error_metatable},
     {"poll", loop_poll},
+    {"check_process", loop_check_process},
     {"fd", loop_fd},
     {"next", loop_next},
     {"monotonic", loop_monotonic},

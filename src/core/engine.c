@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,8 +46,31 @@ static bool check_descriptors(struct lum_err *err) {
   return errnum == 0 || lum_err_sys(err, errnum, "luarium: cannot make an event loop");
 }
 
+/* How many forks lie between the first process that made an engine and this one. Children that we
+ * make ourselves run no code of the host's and do not count. */
+static unsigned forks;
+static int watch_result;
+
+static void count_fork(void) {
+  forks++;
+}
+
+static void watch_forks(void) {
+  watch_result = pthread_atfork(NULL, NULL, count_fork);
+}
+
+static bool check_forks(struct lum_err *err) {
+  static uv_once_t once = UV_ONCE_INIT;
+  uv_once(&once, watch_forks);
+  return watch_result == 0 || lum_err_sys(err, watch_result, "luarium: cannot watch for forks");
+}
+
+bool lum_engine_inherited(const struct lum_engine *eng) {
+  return eng->forks != forks;
+}
+
 struct lum_engine *lum_engine_new(struct lum_err *err) {
-  if (!check_standard_streams(err) || !check_descriptors(err))
+  if (!check_standard_streams(err) || !check_descriptors(err) || !check_forks(err))
     return NULL;
   struct lum_engine *eng = calloc(1, sizeof *eng);
   if (!eng) {
@@ -64,6 +88,7 @@ struct lum_engine *lum_engine_new(struct lum_err *err) {
     free(eng);
     return NULL;
   }
+  eng->forks = forks;
   uv_timer_init(&eng->loop, &eng->poll_timer);
   uv_unref((uv_handle_t *)&eng->wake);
   eng->wake.data = eng;

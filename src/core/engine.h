@@ -19,6 +19,7 @@ struct lum_engine {
   struct lum_op *done_head, *done_tail;              /* completed, not yet taken */
   size_t inflight_count, background_count, live_ops; /* live: initialised and not yet freed */
   uint64_t next_id;
+  unsigned forks; /* of its process's line, when it was made */
   bool woken, closed;
   int interrupted;         /* a signal that asks the program to end, not read yet; see signal.h */
   struct lum_httpc *httpc; /* made at the first request */
@@ -29,6 +30,10 @@ struct lum_engine {
 
 /* NULL on failure, with err filled. */
 struct lum_engine *lum_engine_new(struct lum_err *err);
+
+/* Whether this process is a fork of the one that made the engine. It shares the loop's descriptor
+ * with its parent then: whatever it did with the engine would be done to the parent's. */
+bool lum_engine_inherited(const struct lum_engine *eng);
 
 /* Cancels what is in flight, runs the loop until every handle is closed, and gives up the caller's
  * claim. The memory itself goes with the last operation that somebody still refers to. */

@@ -45,7 +45,7 @@ void lum_op_complete(struct lum_op *op) {
 }
 
 void lum_op_cancel(struct lum_op *op) {
-  if (!op->started || op->done || op->cancelled)
+  if (!op->started || op->done || op->cancelled || lum_engine_inherited(op->eng))
     return;
   op->cancelled = true;
   op->type->cancel(op);

@@ -99,6 +99,7 @@ local turn
 local turning = false
 
 local function check_idle()
+  loop.check_process()
   if turning then -- neither a task nor a callback of ours, or it would have been noticed before
     errors.raise("invalid", "the loop was asked to go on while it is at work, as by a debug hook or a signal handler: "
       .. "let that set a variable, and look at it in the host's own loop")
