@@ -17,7 +17,8 @@
  *
  * The calls below may be made with any coroutine of the state. They need four free slots of its
  * stack. In a task, in a function that runs between tasks (on_done) and in a debug hook while the
- * loop is at work, luarium_step and luarium_close return -1 and do nothing. */
+ * loop is at work, luarium_step and luarium_close return -1 and do nothing; so they do, and
+ * luarium_fd, in a fork of the process that the state has worked in. */
 #ifndef LUARIUM_H
 #define LUARIUM_H
 
