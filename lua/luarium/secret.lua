@@ -170,7 +170,7 @@ local function next_match(text, at, places)
   for _, other in ipairs(ordered) do
     local found = places[other]
     if found == nil or found and found < at then
-      found = text:find(other, at, true) or false
+      found = #text - at + 1 >= #other and text:find(other, at, true) or false
       places[other] = found
     end
     if found and (not first or found < first) then
@@ -203,13 +203,16 @@ local function replace(text, is_all)
   local parts, at, places = {}, 1, {}
   while true do
     local first, form = next_match(text, at, places)
+    if at == 1 and not first and is_all then
+      return text, ""
+    end
     local unsure = not is_all and (not first or first > #text - longest) and beginning(text, at)
     if unsure and (not first or unsure <= first) then
       parts[#parts + 1] = text:sub(at, unsure - 1)
       return table.concat(parts), text:sub(unsure)
     elseif not first then
       parts[#parts + 1] = text:sub(at)
-      return #parts > 1 and table.concat(parts) or parts[1], ""
+      return table.concat(parts), ""
     end
     parts[#parts + 1] = text:sub(at, first - 1)
     parts[#parts + 1] = known[form]
