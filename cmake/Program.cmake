@@ -61,10 +61,11 @@ set_target_properties(luarium_library PROPERTIES OUTPUT_NAME luarium VERSION ${P
 
 # Hosts: those that the documentation shows, and one for the specs.
 foreach(host docs/embedding/frame_loop.c docs/embedding/poll_loop.c spec/support/embedding_host.c
-        spec/support/embedding_script.c spec/support/embedding_memory.c spec/support/forking_host.c)
+        spec/support/embedding_script.c spec/support/embedding_memory.c spec/support/embedding_threads.c
+        spec/support/forking_host.c)
   get_filename_component(name ${host} NAME_WE)
   add_executable(${name} EXCLUDE_FROM_ALL ${host})
-  target_link_libraries(${name} PRIVATE luarium_flags luarium_library m)
+  target_link_libraries(${name} PRIVATE luarium_flags luarium_library Threads::Threads m)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tools)
   list(APPEND hosts ${name})
 endforeach()

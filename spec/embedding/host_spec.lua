@@ -1,6 +1,11 @@
---- Hosts that give the library little: closed standard streams, few descriptors.
+--- Hosts as they may be: with closed standard streams, few descriptors, many threads, calls from anywhere.
 local async = require "spec.support.async"
 local embedding = require "spec.support.embedding"
+local luarium = require "luarium"
+local native = require "luarium.native"
+local nginx = require "spec.support.nginx"
+local state = require "spec.support.state"
+local task = require "luarium.task"
 
 local WORK = [[
 local luarium = require "luarium"
@@ -130,5 +135,29 @@ describe("the calls of luarium.h", function()
       local done, err = pcall(require("luarium").sleep, 0)
       assert(not done and err.kind == "conflict", tostring(err))]])
     assert.equal("0 left\n", report)
+  end))
+end)
+
+describe("a host with ten threads", function()
+  local server
+  setup(function()
+    local missing = nginx.missing()
+    assert(not missing, missing)
+    server = nginx.start({})
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  it("has a state in each, and fifty sandboxes", within(function()
+    state.with(function(folder)
+      local options = embedding.options(folder, "embedding_threads", { timeout = 100 })
+      table.insert(options.argv, "10")
+      table.insert(options.env, "URL=" .. server.url "/hello")
+      local result = assert(task.await(native.process.run(options)))
+      assert.equal("", result.stderr)
+      assert.equal("0 of 10 failed\n", result.stdout)
+      assert.same({}, luarium.list())
+    end)
   end))
 end)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -177,6 +178,19 @@ void lum_http_unmake(struct lum_http *http) {
 
 /* ---- curl's options ---- */
 
+static const char *known_bundle;
+
+static void find_bundle(void) {
+  known_bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
+}
+
+/* Once: curl_version_info writes its answer into memory that all threads share. */
+static const char *default_bundle(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, find_bundle);
+  return known_bundle;
+}
+
 /* The same for every exchange; a pooled handle may still have them. */
 static void setup_constant(struct lum_http *http) {
   CURL *easy = lum_http_easy(http);
@@ -189,7 +203,7 @@ static void setup_constant(struct lum_http *http) {
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   /* With a bundle alone curl parses it once and keeps it; with a folder too it would do so per
    * connection. */
-  const char *bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
+  const char *bundle = default_bundle();
   if (bundle && access(bundle, R_OK) == 0)
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 }
