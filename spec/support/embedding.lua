@@ -8,8 +8,9 @@ local M = { build = lfs.currentdir() .. "/build" }
 
 --- Builds the hosts; returns the options that run one of them.
 function M.options(folder, name, more)
-  local made = assert(task.await(native.process.run({ merge = true,
-    argv = { "cmake", "--build", M.build, "--target", "embedding_hosts" }, env = { "PATH=" .. os.getenv("PATH") } })))
+  -- One at a time: spec files run side by side, and ninja does not look out for another.
+  local made = assert(task.await(native.process.run({ merge = true, env = { "PATH=" .. os.getenv("PATH") },
+    argv = { "flock", M.build .. "/embedding_hosts.lock", "cmake", "--build", M.build, "--target", "embedding_hosts" } })))
   assert(made.exit_code == 0, made.stdout)
   local options = { argv = { M.build .. "/tools/" .. name }, timeout = 60,
     env = { "PATH=" .. os.getenv("PATH"), "LUARIUM_STATE_DIR=" .. folder .. "/state", "LD_LIBRARY_PATH=" .. M.build } }
