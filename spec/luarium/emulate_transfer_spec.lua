@@ -89,6 +89,26 @@ name'/'-rf' && printf y > "$(printf '\377\376')" && printf z > ' quote'\''"$(id)
       assert.is_true(peak - before < 16384, ("memory grew by %d KiB"):format(peak - before))
     end))
 
+    it("put no tree in place whose stream ended early, wherever that was", async(60, function()
+      scratch.sh(("mkdir -p %s/tree/sub && cd %s/tree && echo 1 >a && echo 2 >sub/b && echo 3 >z"):format(here, here))
+      local total = 0
+      assert(call("upload", here .. "/tree", dir .. "/whole", { on_progress = function(done)
+        total = done
+      end }))
+      for at = 0, 3584, 512 do -- the blocks of tar before the mark: between two files it does not see that something is missing
+        world.instance.state.cut = at
+        fails("io", nil, call("upload", here .. "/tree", dir .. "/made"))
+        assert.equal("whole", scratch.sh("ls -A " .. dir), "after " .. at .. " bytes")
+        scratch.sh("mkdir " .. dir .. "/there")
+        fails("io", nil, call("upload", here .. "/tree", dir .. "/there"))
+        assert.is_nil(scratch.sh("ls -A " .. dir .. "/there"):find("%.luarium"), "after " .. at .. " bytes")
+        scratch.sh("rm -r " .. dir .. "/there")
+      end
+      world.instance.state.cut = total
+      assert(call("upload", here .. "/tree", dir .. "/made"))
+      assert.equal(look(here .. "/tree"), look(dir .. "/made"))
+    end))
+
     it("carry a tree up and down", async(30, function()
       make_tree(here .. "/tree")
       local progress = 0

@@ -295,6 +295,45 @@ describe("ssh: a command whose connection", function()
   end))
 end)
 
+describe("ssh: a tree whose connection is cut on the way up", function()
+  it("is not there or whole, wherever the cut was", async(90, function()
+    behind_proxy(function(box, proxy)
+      local dir = scratch.make()
+      scratch.sh(("mkdir %s/tree && cd %s/tree && for i in $(seq 400); do head -c 20000 /dev/zero >$i; done"):format(
+        dir, dir))
+      for _, bytes in ipairs({ 1, 300000, 1000000, 3000000, 8000000, 8410000 }) do
+        local ok, err
+        task.scope(function(scope)
+          scope:spawn(function()
+            ok, err = within(40, box.upload, box, dir .. "/tree", "tree", { on_progress = function(done)
+              if done >= bytes and bytes > 0 then
+                bytes = 0
+                proxy:say("cut")
+              end
+            end })
+          end)
+        end)
+        local there = scratch.sh(("ls -A %s"):format(box.cwd))
+        if ok then
+          assert.are.equal("tree", there)
+        else
+          assert.are.equal("unavailable", err.kind)
+          assert.is_truthy(err.message:find("is complete", 1, true), err.message)
+        end
+        poll("what was left is cleared away", 10, function()
+          local names = box:ls(".")
+          return #names == 0 or #names == 1 and names[1].name == "tree"
+        end)
+        if #box:ls(".") == 1 then
+          assert.are.equal(400, #box:ls("tree"))
+          box:remove("tree", { recursive = true })
+        end
+      end
+      scratch.drop(dir)
+    end, { keepalive = 5 }, "delay 2")
+  end))
+end)
+
 describe("ssh: the host", function()
   it("is down: destroying says so, and the record stays", async(60, function()
     state.with(function()

@@ -67,10 +67,19 @@ end
 local Process = {}
 Process.__index = Process
 
-for _, name in ipairs({ "read", "write", "wait" }) do
+for _, name in ipairs({ "read", "wait" }) do
   Process[name] = function(self, ...)
     return await(self.native[name](self.native, ...))
   end
+end
+
+--- What comes after the cut is lost, and the command finds its stdin closed, as when a connection is.
+function Process:write(bytes)
+  if self.cut then
+    bytes = bytes:sub(1, self.cut)
+    self.cut = self.cut - #bytes
+  end
+  return bytes == "" or await(self.native:write(bytes))
 end
 
 for _, name in ipairs({ "close_stdin", "kill", "resize", "close" }) do
@@ -85,7 +94,7 @@ local function spawn(self, box, command, options)
     return nil, err
   end
   self.state.spawned = (self.state.spawned or 0) + 1
-  return setmetatable({ native = handle, pid = handle:pid() }, Process)
+  return setmetatable({ native = handle, pid = handle:pid(), cut = self.state.cut }, Process)
 end
 
 local function nothing()
@@ -120,7 +129,8 @@ end)
 
 --- An instance with a folder to work in; give it back with M.drop.
 ---@param options {kind: table?, adapter: string?, user: boolean?}? user: run as nobody
----@return table world {instance, box, dir, call = function(operation, ...)}
+---@return table world {instance, box, dir, call = function(operation, ...)}; instance.state.cut: bytes after which
+---  what is written to a process is lost
 function M.new(options)
   options = options or {}
   local top = scratch.make()

@@ -95,6 +95,7 @@ static int archive_pack(lua_State *L) {
   opts.format = opt_choice(L, "format", formats) == 1 ? LUM_PACK_PAX : LUM_PACK_GNU;
   opts.compress = (enum lum_pack_compress)opt_choice(L, "compress", compressions);
   opts.owner = lum_opt_bool(L, 1, "owner", false);
+  opts.mark = lum_opt_cstr(L, 1, "mark", NULL);
   opts.paths = lum_opt_strings(L, 1, "paths", &opts.path_count);
   opts.exclude = lum_opt_strings(L, 1, "exclude", &opts.exclude_count);
   struct lum_engine *eng = lum_bind_engine(L);

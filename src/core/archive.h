@@ -23,6 +23,8 @@ struct lum_pack_opts {
   enum lum_pack_format format;
   enum lum_pack_compress compress;
   bool owner; /* keep numeric owners; otherwise 0 */
+  const char *
+      mark; /* name of an empty file after everything else: with it the archive is whole; or NULL */
 };
 
 struct lum_pack_stats {

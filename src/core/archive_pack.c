@@ -20,7 +20,7 @@ struct lum_pack {
   struct lum_engine *eng;
   unsigned refs;
   bool busy, closed, ended, started;
-  char *root;
+  char *root, *mark;
   char **paths, **exclude;
   size_t path_count, exclude_count, next_path;
   bool all, owner;
@@ -226,7 +226,20 @@ static bool open_root(struct lum_pack *pack) {
   return true;
 }
 
+/* A tar that was cut between two entries looks whole to most programs. */
+static bool put_mark(struct lum_pack *pack) {
+  struct archive_entry *entry = archive_entry_clear(pack->entry);
+  archive_entry_copy_pathname(entry, pack->mark);
+  archive_entry_set_filetype(entry, AE_IFREG);
+  archive_entry_set_perm(entry, 0600);
+  archive_entry_set_mtime(entry, 0, 0);
+  archive_entry_set_size(entry, 0);
+  return archive_write_header(pack->sink.tar, entry) >= ARCHIVE_WARN || fail_archive(pack, "mark");
+}
+
 static bool end_archive(struct lum_pack *pack) {
+  if (pack->mark && !put_mark(pack))
+    return false;
   pack->ended = true;
   return lum_sink_end(&pack->sink) || fail_archive(pack, "end");
 }
@@ -272,6 +285,7 @@ void lum_pack_unref(struct lum_pack *pack) {
   lum_fs_free_list(pack->paths, pack->path_count);
   lum_fs_free_list(pack->exclude, pack->exclude_count);
   free(pack->root);
+  free(pack->mark);
   free(pack->prefix);
   free(pack->name);
   free(pack);
@@ -323,12 +337,13 @@ struct lum_pack *lum_pack_new(struct lum_engine *eng, const struct lum_pack_opts
   pack->all = opts->paths == NULL;
   pack->owner = opts->owner;
   pack->root = strdup(opts->root);
+  pack->mark = opts->mark ? strdup(opts->mark) : NULL;
   pack->paths = lum_fs_copy_list(opts->paths, opts->path_count);
   pack->path_count = pack->paths ? opts->path_count : 0;
   pack->exclude = lum_fs_copy_list(opts->exclude, opts->exclude_count);
   pack->exclude_count = pack->exclude ? opts->exclude_count : 0;
   pack->entry = archive_entry_new();
-  if (pack->root && pack->paths && pack->exclude && pack->entry) {
+  if (pack->root && pack->paths && pack->exclude && pack->entry && (pack->mark || !opts->mark)) {
     if (lum_sink_open(&pack->sink, opts->format, opts->compress))
       return pack;
     lum_err_set(err, LUM_UNSUPPORTED,

@@ -321,7 +321,7 @@ trap - EXIT
 ]]
 
 local DROP = M.RESOLVE .. [[
-resolve "$1" && rm -rf "$folder/.luarium-$2"
+resolve "$1" && rm -rf "$folder/.luarium-$2" "$path/.luarium-$2"
 ]]
 
 --- Runs a script that works beside a path; what it left there when it was killed is removed.

@@ -63,11 +63,18 @@ local function upload_file(self, box, what, from, to, stat, options)
   return { files = 1, bytes = sent, skipped = {} }
 end
 
--- A tree goes into an existing folder at once; a folder that is made for it appears when it is complete.
+-- A tree goes into an existing folder at once; a folder that is made for it appears when it is complete. tar does not
+-- notice when the stream is cut between two files, so that the last one is a mark.
 local UNPACK = [[
 need tar mkdir mv rm
+unpack() {
+  tar -xpof - -C "$1" || exit 1
+  exists "$1/.luarium-$2" || exit 48
+  rm -f "$1/.luarium-$2" || exit 1
+}
 if [ -d "$1" ]; then
-  exec tar -xpof - -C "$1"
+  unpack "$1" "$2"
+  exit
 fi
 exists "$1" && exit 43
 folder=${1%/*}
@@ -77,18 +84,29 @@ temp=$folder/.luarium-$2
 mkdir "$temp" || exit 1
 trap 'rm -rf "$temp"' EXIT
 trap 'exit 1' HUP INT TERM
-tar -xpof - -C "$temp" || exit 1
+unpack "$temp" "$2"
 mv "$temp" "$1" || exit 1
 trap - EXIT
 ]]
 
+--- What is there after an upload whose end nobody could see.
+local function tell_rest(err, to)
+  if err.kind == "unavailable" then
+    err.message = ("%s; %s was not made, or is complete; where it was there before, some files may be new"):format(
+      err.message, shell.show(to))
+  end
+  return err
+end
+
 local function upload_tree(self, box, what, from, to, options)
+  local token = native.crypto.ulid()
   -- GNU headers: busybox tar ignores the extended ones of pax and would cut long names.
-  local packer, err = archive.pack({ root = from, format = "tar", exclude = options.exclude })
+  local packer, err = archive.pack({
+    root = from, format = "tar", exclude = options.exclude, mark = ".luarium-" .. token,
+  })
   if not packer then
     return nil, err
   end
-  local token = native.crypto.ulid()
   local ok, value, failure = pcall(files.beside, self, box, what, to, token, function()
     return shell.exec(self, box, UNPACK, { to, token }, {
       stdin = chunks(packer, 0, options.on_progress or no_progress),
@@ -99,7 +117,7 @@ local function upload_tree(self, box, what, from, to, options)
   if not ok then
     error(value, 0)
   elseif not value then
-    return nil, failure
+    return nil, tell_rest(failure, to)
   end
   return { files = stats.files, dirs = stats.dirs, links = stats.links, bytes = stats.bytes, skipped = {},
     skipped_count = stats.skipped }

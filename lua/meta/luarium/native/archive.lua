@@ -24,6 +24,7 @@ function packer:close() end
 ---@field format? "tar"|"pax" "tar" is GNU's, which every tar reads, busybox too; any name and size either way
 ---@field compress? "none"|"gzip"|"zstd"
 ---@field owner? boolean keep numeric owners; default false: 0
+---@field mark? string name of an empty file that comes last: who has it has everything
 
 --- Names are packed in byte order and without owners and set-uid bits: the same tree gives the same bytes. Links are
 --- packed as links, hard links as files. A file that becomes shorter while it is read ends the archive with kind conflict.

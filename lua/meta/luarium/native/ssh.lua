@@ -128,6 +128,13 @@ function Channel:noise() end
 ---@return luarium.Error? err
 function Channel:read(max) end
 
+--- A read of stdout into a file, in large blocks; nobody else may use the writer meanwhile.
+---@param writer luarium.native.Writer
+---@return luarium.native.Op? op its results are the bytes written and whether to go on; not: read tells what comes next,
+---  stderr or the end
+---@return luarium.Error? err
+function Channel:pour(writer) end
+
 ---@param bytes string
 ---@return luarium.native.Op? op its result is true once all bytes are on their way; error: io (EPIPE)
 ---@return luarium.Error? err
