@@ -116,6 +116,19 @@ describe("docker, a stream is cut:", function()
     end))
   end
 
+  it("cut anywhere in the shell's hello: it is said", with({}, function(box)
+    for _, bytes in ipairs({ 235, 247, 248, 249, 250, 251 }) do -- some of the last let the hello through, whole
+      proxy:rule(("cut %d /start HTTP"):format(bytes))
+      local word = unique()
+      local err = error_of(box.exec, box, { "sh", "-c", "echo more than a cut lets through; sleep 600; :", word },
+        { timeout = 20 })
+      assert.equal("unavailable", err.kind, bytes .. " bytes: " .. tostring(err))
+      assert.matches("connection was ", err.message)
+      assert.equal(0, boxes.processes(word))
+      proxy:clear()
+    end
+  end, 120))
+
   it("a frozen one is bounded by the command's time", with({}, function(box)
     local word = unique()
     proxy:rule("freeze 1000 /start HTTP")
@@ -215,12 +228,15 @@ describe("docker, the engine", function()
     it(("ends (%s) in the middle of a command; the sandbox goes on with its files"):format(how), async(150, function()
       local box = sandbox.create({ provider = "docker" })
       box:write_file("/work/kept", "kept")
-      local word, running = unique(), nil
+      local word, running, begun = unique(), nil, nil
       local beside = task.spawn_detached("a command", function()
-        running = { pcall(box.exec, box, { "sh", "-c", "echo begun; sleep 600; :", word }, { timeout = 100 }) }
+        running = { pcall(box.exec, box, { "sh", "-c", "echo begun; sleep 600; :", word }, { timeout = 100,
+          on_stdout = function()
+            begun = true
+          end }) }
       end)
-      boxes.poll("its begin", 10, function()
-        return boxes.processes(word) > 0
+      boxes.poll("its begin", 30, function()
+        return begun
       end)
       if how == "kill" then
         engine:kill()

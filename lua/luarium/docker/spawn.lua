@@ -66,7 +66,8 @@ local function start_failure(self, cwd)
   elseif self.state == "closed" then
     return errors.new("io", ("exec: the working directory %s may not be entered"):format(cwd), { name = "EACCES" })
   end
-  local words = self.refusal ~= "" and self.refusal or self.greeting or ""
+  -- what there is of a hello is no word of the engine
+  local words = self.refusal ~= "" and self.refusal or (self.greeting or ""):match("^[^\30]*")
   if words:find("argument list too long", 1, true) or words:find("message larger than max", 1, true) then
     return errors.new("invalid", "exec: the arguments and variables together are too large for Linux: hand them over "
       .. "by stdin or a file", { name = "E2BIG" })
@@ -106,6 +107,9 @@ local function begin(self, options)
       return nil, err
     end
     self.echo = true
+  end
+  if self.at_end then -- right after the hello, or meanwhile
+    return nil, start_failure(self, options.cwd)
   end
   self.began = native.loop.monotonic()
   local ok, err = self.connection:write("\n")
