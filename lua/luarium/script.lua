@@ -2,6 +2,7 @@
 ---
 --- A script is plain statements, or returns { description =, inputs = { name = row }, run = function(input, run) }.
 local compat = require "luarium.compat"
+local duration = require "luarium.duration"
 local errors = require "luarium.error"
 local task = require "luarium.task"
 
@@ -212,7 +213,7 @@ end
 -- ---- inputs ----
 
 local types = {
-  text = "text", number = "a number", integer = "a whole number", boolean = "true or false", seconds = "seconds",
+  text = "text", number = "a number", integer = "a whole number", boolean = "true or false", seconds = duration.FORM,
   list = "a list (give it several times, or as JSON)", table = "a JSON object",
   secret = "env:VARIABLE, and the variable set",
 }
@@ -222,7 +223,7 @@ local converters = {
     return text
   end,
   number = tonumber,
-  seconds = tonumber,
+  seconds = duration.parse,
   integer = tonumber,
   boolean = function(text)
     local values = { ["true"] = true, yes = true, ["1"] = true, ["false"] = false, no = false, ["0"] = false }

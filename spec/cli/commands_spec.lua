@@ -43,8 +43,16 @@ describe("luarium", function()
     { { "create", "--nmae", "x" }, "create: unknown option '--nmae': did you mean '--name'?" },
     { { "create", "--name" }, "create: option --name needs its NAME" },
     { { "create", "--json=1" }, "create: option --json takes no value" },
-    { { "create", "--timeout", "soon" }, "create: option --timeout: expected seconds, more than 0, got 'soon'" },
-    { { "create", "--timeout", "0" }, "create: option --timeout: expected seconds, more than 0, got '0'" },
+    { { "create", "--timeout", "soon" }, "create: option --timeout: expected more than 0 seconds, or such as 90s, 30m, 1.5h, 2d, "
+      .. "got 'soon'" },
+    { { "create", "--timeout", "0" }, "create: option --timeout: expected more than 0 seconds, or such as 90s, 30m, 1.5h, 2d, "
+      .. "got '0'" },
+    { { "create", "--timeout", "0h" }, "2d, got '0h'" },
+    { { "create", "--timeout", "-1" }, "2d, got '-1'" },
+    { { "create", "--timeout", "1h30m" }, "2d, got '1h30m'" },
+    { { "create", "--timeout", "3651d" }, "2d, got '3651d'" },
+    { { "create", "--timeout", "inf" }, "2d, got 'inf'" },
+    { { "run", "--busy-limit", "5w", "x.lua" }, "option --busy-limit: expected seconds, or such as 90s, 30m, 1.5h, 2d" },
     { { "create", "-n", "a:b" }, "option -n: expected a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', "
       .. "that does not begin with '-' or 'sbx_', got 'a:b'" },
     { { "create", "-n", "" }, "option -n: expected a name" },
@@ -101,6 +109,23 @@ describe("luarium", function()
     assert.equal(0, place:records())
     local gone = place:run({ "exec", "demo", "true" })
     assert.equal(125, gone.exit_code)
+  end))
+
+  it("takes durations with units", within(function(place)
+    for _, case in ipairs({ { "90", 90 }, { "90s", 90 }, { "1.5h", 5400 }, { "2d", 172800 }, { "30M", 1800 },
+      { ".5m", 30 } }) do
+      local id = place:ok({ "create", "--timeout", case[1] }):match("%S+")
+      local record = json.decode(place:read(".state/sandboxes/" .. id .. ".json"))
+      local given = record.expires_at - record.created_at -- two readings of the clock, one after the other
+      assert.truthy(given >= case[2] and given < case[2] + 30, case[1] .. " became " .. given)
+    end
+    place:write("wait.lua", [[return { inputs = { limit = "seconds" }, run = function(input) print(input.limit) end }]])
+    assert.equal("5400.0\n", place:ok({ "run", "wait.lua", "limit=1.5h" }))
+    local result = place:run({ "run", "wait.lua", "limit=1w" })
+    assert.truthy(result.stderr:find("expected seconds, or such as 90s, 30m, 1.5h, 2d", 1, true), result.stderr)
+    local offered = place:ok({ "__complete", "--", "create", "--timeout", "15" })
+    assert.equal("15d\tdays\n15h\thours\n15m\tminutes\n15s\tseconds\n", offered)
+    assert.equal("", place:ok({ "__complete", "--", "create", "--timeout", "15m" }))
   end))
 
   it("names the nearest sandbox, and all that an unclear name fits", within(function(place)

@@ -2,6 +2,7 @@
 --- `luarium __complete -- WORD ... CURRENT`; each line of the answer is a candidate, a tab and what it is; the line
 --- ":files" asks the shell for file names.
 local cli = require "luarium.cli"
+local duration = require "luarium.duration"
 local log = require "luarium.log"
 local options = require "luarium.cli.options"
 
@@ -148,6 +149,13 @@ local function add_options(out, command)
   end
 end
 
+--- A number without its unit goes on with one.
+local function add_durations(out)
+  for _, unit in ipairs(duration.parse(out.current) and out.current:find("%d$") and duration.units or {}) do
+    out:add(out.current .. unit[1], unit[2])
+  end
+end
+
 local function add_value(out, row, given)
   for _, choice in ipairs(row.choices or {}) do
     out:add(choice)
@@ -156,6 +164,8 @@ local function add_value(out, row, given)
     add_providers(out)
   elseif row.value == "JOB" and given[1] then
     add_jobs(out, given[1])
+  elseif row.type == "seconds" or row.type == "seconds_or_none" then
+    add_durations(out)
   elseif values[row.value] then
     values[row.value](out)
   end

@@ -1,4 +1,5 @@
 --- Options and arguments of the commands: rows in, a table of values out; and the help that is made of the same rows.
+local duration = require "luarium.duration"
 
 local M = {}
 
@@ -7,8 +8,9 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "count", "positive" (whole numbers from 0 and 1), "number", "size" (512m), "seconds",
----  "name" (of a sandbox), "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our environment)
+---@field type string? "count", "positive" (whole numbers from 0 and 1), "number", "size" (512m), "seconds" (90s, 1.5h),
+---  "seconds_or_none" (also 0), "name" (of a sandbox), "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our
+---  environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -68,8 +70,8 @@ local converters = {
     return #text <= 15 and text:match("^%d*[1-9]%d*$") and tonumber(text) or nil, "a whole number, at least 1"
   end,
   seconds = function(text)
-    local n = tonumber(text)
-    return n and n > 0 and n <= 315360000 and n or nil, "seconds, more than 0"
+    local n = duration.parse(text)
+    return n and n > 0 and n or nil, "more than 0 " .. duration.FORM
   end,
   number = function(text)
     local n = #text <= 15 and text:match("^[%d.]+$") and tonumber(text)
@@ -80,8 +82,7 @@ local converters = {
     return n and math.floor(tonumber(n) * UNITS[unit]) or nil, "bytes, or such as 512m or 2g"
   end,
   seconds_or_none = function(text)
-    local n = tonumber(text)
-    return n and n >= 0 and n <= 315360000 and n or nil, "seconds"
+    return duration.parse(text), duration.FORM
   end,
   name = function(text)
     local check = require "luarium.check"

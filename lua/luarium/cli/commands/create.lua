@@ -1,4 +1,5 @@
 --- luarium create
+local duration = require "luarium.duration"
 local format = require "luarium.cli.format"
 
 --- A name that others have is of less use.
@@ -22,7 +23,7 @@ return {
   summary = "make a sandbox and print its id",
   about = "The sandbox stays until `luarium destroy`, or until its --timeout is over.",
   example = "box=$(luarium create --name demo --env GREETING=hello)\n"
-    .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 3600",
+    .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 1h",
   options = {
     { "-n --name", value = "NAME", type = "name", about = "a name of your own, to find it by: up to 100 bytes, "
       .. "without control characters, `:` and `/`, not beginning with `-` or `sbx_`" },
@@ -30,7 +31,8 @@ return {
     { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
       about = "environment of every command in it; NAME alone: a secret, read from our environment" },
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "a label, shown by ls" },
-    { "-t --timeout", value = "SECONDS", type = "seconds", about = "it ends by itself after so long" },
+    { "-t --timeout", value = "TIME", type = "seconds",
+      about = "it ends by itself after so long: " .. duration.FORM },
     { "-w --cwd", value = "DIR", about = "the working directory" },
     { "-u --user", value = "USER", about = "as whom commands run" },
     { "--cpu", value = "CORES", type = "number", about = "at most so many cores" },

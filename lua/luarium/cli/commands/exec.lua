@@ -1,5 +1,6 @@
 --- luarium exec
 local boxes = require "luarium.cli.boxes"
+local duration = require "luarium.duration"
 local exit_code = require "luarium.cli.exit_code"
 local format = require "luarium.cli.format"
 local options = require "luarium.cli.options"
@@ -99,7 +100,8 @@ return {
     { "--key", value = "KEY", about = "with --detach: started again under the same key it is found, not run again" },
     { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
       about = "environment of this command; NAME alone: a secret, read from our environment" },
-    { "--timeout", value = "SECONDS", type = "seconds", about = "kill it and all it started after so long" },
+    { "--timeout", value = "TIME", type = "seconds",
+      about = "kill it and all it started after so long: " .. duration.FORM },
     { "-w --cwd", value = "DIR", about = "where it runs; relative to the sandbox's working directory" },
     { "-u --user", value = "USER", about = "as whom, where the provider can" },
     { "--detach-key", value = "KEY", type = "key",

@@ -1,4 +1,5 @@
 --- luarium run
+local duration = require "luarium.duration"
 local options = require "luarium.cli.options"
 
 local LOOK_SECONDS = 5 -- at what a script declares
@@ -153,8 +154,8 @@ return {
     { "-o --out", value = "DIR", about = "where the script puts its results (default: luarium-out)" },
     { "--events", value = "FILE", about = "append every event to this file, one JSON object a line" },
     { "--ephemeral", about = "keep no journal of the run" },
-    { "--busy-limit", value = "SECONDS", type = "seconds_or_none",
-      about = "how long it may compute without waiting (default: 10; 0: no limit)" },
+    { "--busy-limit", value = "TIME", type = "seconds_or_none",
+      about = "how long it may compute without waiting (default: 10s; 0: no limit): " .. duration.FORM },
   },
   help = script_help,
   run = function(args, context)
