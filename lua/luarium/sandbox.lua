@@ -10,6 +10,7 @@ local progress = require "luarium.progress"
 local registry = require "luarium.registry"
 local leftover = require "luarium.sandbox.leftover"
 local object = require "luarium.sandbox.object"
+local offer = require "luarium.sandbox.offer"
 local secret = require "luarium.secret"
 local task = require "luarium.task"
 
@@ -19,22 +20,6 @@ require "luarium.sandbox.jobs"
 require "luarium.sandbox.life"
 
 local M = { instance_of = object.instance_of, call = object.call, methods = object.methods }
-
-local function check_offer(instance, options)
-  local definition = instance.definition
-  local fine = { provider = true, name = true, env = true, labels = true, timeout = true, options = true }
-  for _, list in ipairs({ definition.accepts or {}, definition.ignores or {} }) do
-    for _, key in ipairs(list) do
-      fine[key] = true
-    end
-  end
-  for _, key in ipairs(check.keys(options)) do
-    if not fine[key] then
-      errors.raise("unsupported", ("create: provider '%s' cannot do `%s`: leave it out or choose another provider "
-        .. "(`luarium providers` shows what each can do)"):format(instance.name, key), { provider = instance.name })
-    end
-  end
-end
 
 --- Those that may have made the sandbox of a record that cannot be read.
 local function every_provider()
@@ -95,8 +80,9 @@ function M.create(options)
   end
   options = check.options(options, contract.create_options, "create")
   local instance = config.provider(options.provider)
-  check_offer(instance, options)
+  local ignored = offer.check(instance, options)
   local id = "sbx_" .. native.crypto.ulid():lower()
+  offer.warn(instance, ignored, id)
   local fields = { sandbox = id, name = options.name, provider = instance.name }
   return event.span("sandbox.create", fields, make, options, instance, id)
 end

@@ -131,6 +131,27 @@ describe("sandbox", function()
     end)
   end))
 
+  it("warns once of options that the provider ignores, and says who takes them", with_state(function()
+    local warnings = {}
+    local off = event.on("log", function(record)
+      warnings[#warnings + 1] = record
+    end)
+    luarium.with({ image = "debian:12", memory = 1048576, labels = { a = "b" }, timeout = 60, cwd = "work" }, function(box)
+      box:exec("true")
+      assert.same({ sandbox = box.id, provider = "local", ignored = { "image", "memory" } }, warnings[1].fields)
+    end)
+    assert.equal(1, #warnings)
+    assert.equal("warn", warnings[1].level)
+    assert.equal("provider 'local' ignores image, memory: 'docker' takes them, use --provider docker",
+      warnings[1].message)
+    luarium.configure({ providers = { boxes = { "docker" } } })
+    luarium.with({ cpu = 1 }, task.yield)
+    assert.equal("provider 'local' ignores cpu: 'boxes' takes it, use --provider boxes", warnings[2].message)
+    luarium.with({ labels = { a = "b" }, name = "plain" }, task.yield)
+    assert.equal(2, #warnings)
+    off()
+  end))
+
   it("takes back a sandbox whose create failed half-way", with_state(function(folder)
     trouble.after = function()
       return nil, errors.new("unavailable", "the answer was lost")

@@ -21,7 +21,8 @@ end
 
 return {
   summary = "make a sandbox and print its id",
-  about = "The sandbox stays until `luarium destroy`, or until its --timeout is over.",
+  about = "The sandbox stays until `luarium destroy`, or until its --timeout is over. What the provider has no "
+    .. "use for, such as an\nimage for `local`, is told on standard error; with --json it is in `ignored`.",
   example = "box=$(luarium create --name demo --env GREETING=hello)\n"
     .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 1h",
   options = {
@@ -47,6 +48,10 @@ return {
       local luarium = context:api()
       warn_of_namesakes(context, luarium, args.name)
       context:show()
+      local ignored
+      luarium.on("log", function(record)
+        ignored = record.fields and record.fields.ignored or ignored
+      end)
       local box = luarium.create({
         provider = args.provider, name = args.name, image = args.image, env = format.map(args.env),
         labels = format.map(args.label), timeout = args.timeout, cwd = args.cwd,
@@ -55,7 +60,7 @@ return {
       })
       if context.json then
         context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
-          status = box.status, cwd = box.cwd, expires_at = box.expires_at })
+          status = box.status, cwd = box.cwd, expires_at = box.expires_at, ignored = ignored })
       else
         context:print("%s", box.id)
       end
