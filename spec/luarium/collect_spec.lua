@@ -173,17 +173,17 @@ with line'; mkdir -p new/deep; head -c 100000 /dev/urandom >new/deep/random; : >
     assert.equal("-rw-------", sh("ls -l $1", report.dir .. "/diff.patch"):sub(1, 10))
   end)
 
-  it_in("reports what a reader wants to know, as JSON", { name = "a/b" }, function(box, dir)
+  it_in("reports what a reader wants to know, as JSON", { name = "a%b" }, function(box, dir)
     local repo = repository(box, "printf '\\377' >\"$(printf 'odd\\033\\377')\"")
     local report = box:collect({
       dir = dir, repo = repo.path, base = "HEAD", files = { "a" }, logs = { agent = "text" },
       results = { test = box:exec("exit 3"), lint = 0 }, durations = { agent = 12.5 },
     })
-    assert.equal(dir .. "/a_b", report.dir)
+    assert.equal(dir .. "/a%25b", report.dir)
     local text = read(report.dir .. "/report.json")
     assert.is_nil(text:find("[\27\255]"))
     local back = assert(json.decode_plain(text))
-    assert.same({ id = box.id, name = "a/b", external_id = box.external_id }, back.sandbox)
+    assert.same({ id = box.id, name = "a%b", external_id = box.external_id }, back.sandbox)
     assert.same({ "local", repo.path, 3, 0, 12.5, true }, { back.provider, back.repo.path,
       back.exit_codes.test.exit_code, back.exit_codes.lint.exit_code, back.durations.agent, back.complete })
     assert.same({ files = 1, added = 1, deleted = 0, commits = 0 }, back.totals)
