@@ -31,7 +31,7 @@ end
 --- Writes what is kept, one operation after the other.
 local function go_on(self)
   while self.size > 0 and not self.op do
-    local bytes = table.concat(self.parts)
+    local bytes = self.parts[2] and table.concat(self.parts) or self.parts[1]
     self.parts = {}
     local op, err = self.output:write(bytes)
     local function ended()

@@ -51,7 +51,10 @@ local function tee(box, stream, callback)
   local function tell(text, at_end)
     text = held .. text
     local count = at_end and 0 or utf8.unfinished(text)
-    text, held = text:sub(1, #text - count), text:sub(#text - count + 1)
+    held = ""
+    if count > 0 then -- else no copy: the text may be long
+      text, held = text:sub(1, -count - 1), text:sub(-count)
+    end
     if text ~= "" then
       event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = text })
     end
