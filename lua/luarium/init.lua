@@ -4,6 +4,7 @@ local errors = require "luarium.error"
 local event = require "luarium.event"
 local native = require "luarium.native"
 local sandbox = require "luarium.sandbox"
+local saved = require "luarium.saved"
 local secret = require "luarium.secret"
 local task = require "luarium.task"
 
@@ -16,6 +17,11 @@ local M = {
   reconnect = sandbox.reconnect,
   list = sandbox.list,
   destroy = sandbox.destroy,
+  snapshots = saved.snapshots,
+  delete_snapshot = saved.delete_snapshot,
+  volumes = saved.volumes,
+  volume = saved.volume,
+  delete_volume = saved.delete_volume,
 
   task = task,
   run = task.run,

@@ -261,7 +261,7 @@ function Display:listen()
     end)
   end
   on("log", self.on_log)
-  for _, name in ipairs({ "run", "sandbox", "step", "git", "collect" }) do
+  for _, name in ipairs({ "run", "sandbox", "step", "git", "collect", "snapshot", "volume" }) do
     on(name, self.on_operation)
   end
   on("progress", self.on_progress)

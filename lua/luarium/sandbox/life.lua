@@ -86,17 +86,20 @@ end
 ---@param port integer
 ---@return string url
 ---@return table? headers that requests must carry
+---@return boolean held whether it lasts only as long as this program
 function Sandbox:url(port)
   check.argument(port, "integer", "url", "the port")
   if port < 1 or port > 65535 then
     errors.raise("invalid", ("url: expected a port from 1 to 65535, got %s"):format(tostring(port)))
   end
   local result = object.span(self, "url", { port = port }, port)
-  return result.url, result.headers
+  return result.url, result.headers, result.held or false
 end
 
+--- Saves its state under a name; `luarium.snapshots` lists it.
 ---@async
 ---@param name string
+---@return luarium.Snapshot
 function Sandbox:snapshot(name)
   check.argument(name, "text", "snapshot", "the name")
   return object.span(self, "snapshot", { snapshot = name }, name)

@@ -287,7 +287,7 @@ end
 ---@async
 ---@param _ luarium.BoxRecord ports are the machine's, not the sandbox's
 ---@param port integer
----@return {url: string}? result
+---@return {url: string, held: true}? result
 ---@return luarium.Error? err
 function Machine:url(_, port)
   local entry = self.ports[port]
@@ -303,7 +303,7 @@ function Machine:url(_, port)
     entry = { forward = forward, connection = connection }
     self.ports[port] = entry
   end
-  return { url = ("http://127.0.0.1:%d"):format(entry.forward:port()) }
+  return { url = ("http://127.0.0.1:%d"):format(entry.forward:port()), held = true }
 end
 
 ---@class luarium.ssh.Socket

@@ -33,7 +33,8 @@ end
 ---@param record luarium.EventRecord
 ---@return string
 function M.detail(record)
-  local what = record.url or record.command or record.path or record.step or record.snapshot or record.script
+  local what = record.url or record.command or record.path or record.step or record.snapshot or record.volume
+    or record.script
   if record.port then
     what = tostring(record.port)
   end
