@@ -35,6 +35,17 @@ describe("snapshots and volumes", function()
       "volume.delete start data", "volume.delete stop data" }, told)
   end))
 
+  it("and a copy has a folder of its own", over_folders(function(name)
+    luarium.with({ provider = name }, function(box)
+      box:write_file("file", "first")
+      local copy = box:fork({ name = "copy" })
+      box:write_file("file", "second")
+      assert.equal("first", copy:read_file("file"))
+      assert.is_true(copy.cwd ~= box.cwd)
+      copy:destroy()
+    end)
+  end))
+
   it("teach what to use where there are none", over_folders(function()
     for _, case in ipairs({
       { luarium.snapshots, "provider 'local' has no 'snapshot_list': keep your own list" },

@@ -125,6 +125,7 @@ function Sandbox:fork(options)
     leftover.give_up(instance, record, made, "fork")
   end
   record.external_id, record.data, record.status = made.external_id, made.data, made.status or "running"
+  record.cwd = made.cwd or record.cwd
   local box = object.attach(record, instance, self.env)
   box.secret_env = self.secret_env
   registry.put(object.record_of(box))
