@@ -6,8 +6,9 @@ local M = {}
 
 --- The commands, in the order of the help. A name of two words is a command of a group.
 M.commands = {
-  "run", "repl", "create", "ls", "top", "logs", "exec", "jobs", "attach", "shell", "cp", "destroy", "providers",
-  "provider new", "provider test", "doctor", "completion", "version", "help",
+  "run", "repl", "create", "ls", "top", "logs", "exec", "jobs", "attach", "shell", "cp", "url", "stop", "start",
+  "pause", "resume", "extend", "snapshot", "fork", "destroy", "snapshots", "volumes", "providers", "provider new",
+  "provider test", "doctor", "completion", "version", "help",
 }
 
 --- Exit codes. `exec` passes the code of the command itself.

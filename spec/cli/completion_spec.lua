@@ -36,7 +36,10 @@ end
 
 describe("completion", function()
   local cases = {
-    { "luarium ex", { "exec" } },
+    { "luarium exe", { "exec" } },
+    { "luarium st", { "start", "stop" } },
+    { "luarium stop d", { "demo" } },
+    { "luarium extend demo 15", { "15d", "15h", "15m", "15s" } },
     { "luarium provider ", { "new", "test" } },
     { "luarium exec d", { "demo" } },
     { "luarium exec --time", { "--timeout" } },

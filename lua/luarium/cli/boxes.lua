@@ -57,6 +57,32 @@ function M.facts(records)
   return require("luarium.json").array(list)
 end
 
+--- A name that others have is of less use.
+---@async
+---@param context luarium.cli.Context
+---@param luarium table
+---@param name string?
+function M.warn_of_namesakes(context, luarium, name)
+  local others = name and #luarium.list({ name = name }) or 0
+  if others > 0 then
+    context:note("luarium: %s called '%s' already: the name alone will not tell them apart",
+      others == 1 and "a sandbox is" or others .. " sandboxes are", name)
+  end
+end
+
+--- The result of a command that made a sandbox.
+---@param context luarium.cli.Context
+---@param box luarium.Sandbox
+---@param ignored string[]? options that were given in vain
+function M.print_made(context, box, ignored)
+  if context.json then
+    context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
+      status = box.status, cwd = box.cwd, expires_at = box.expires_at, ignored = ignored })
+  else
+    context:print("%s", box.id)
+  end
+end
+
 --- Whether a word is long enough and begins the id, with or without its `sbx_`, or ends it, as displays show it.
 ---@param text string
 ---@param id string

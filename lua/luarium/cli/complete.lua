@@ -104,6 +104,25 @@ local function add_providers(out)
   end
 end
 
+--- A number without its unit goes on with one.
+local function add_durations(out)
+  for _, unit in ipairs(duration.parse(out.current) and out.current:find("%d$") and duration.units or {}) do
+    out:add(out.current .. unit[1], unit[2])
+  end
+end
+
+--- Asks the provider, which may be far away, for what it keeps.
+local function add_saved(out, list)
+  local luarium = require "luarium"
+  luarium.timeout(2, function()
+    for _, entry in ipairs(luarium[list](out.provider)) do
+      if is_word(entry.name) then
+        out:add(entry.name, entry.id)
+      end
+    end
+  end)
+end
+
 local function add_inputs(out, script)
   local ok, declared = pcall(require("luarium.script.look").describe, script, LOOK_SECONDS)
   for name, row in pairs(ok and declared and declared.inputs or {}) do
@@ -116,6 +135,7 @@ end
 
 local arguments = {
   box = function(out) add_boxes(out, "") end,
+  seconds = function(out) add_durations(out) end,
   job = function(out, given) add_jobs(out, given[1]) end,
   from = add_ends,
   to = add_ends,
@@ -134,6 +154,8 @@ local arguments = {
 }
 
 local values = {
+  SNAPSHOT = function(out) add_saved(out, "snapshots") end,
+  VOLUME = function(out) add_saved(out, "volumes") end,
   FILE = function(out) out:files() end,
   DIR = function(out) out:files() end,
 }
@@ -146,13 +168,6 @@ local function add_options(out, command)
       local long = row[1]:match("%-%-%S+") or row[1]:match("%S+")
       out:add(long, row.about)
     end
-  end
-end
-
---- A number without its unit goes on with one.
-local function add_durations(out)
-  for _, unit in ipairs(duration.parse(out.current) and out.current:find("%d$") and duration.units or {}) do
-    out:add(out.current .. unit[1], unit[2])
   end
 end
 
@@ -232,7 +247,7 @@ local function fill(out, words)
   end
   local option, value = out.current:match("^(%-%-[^=]+)=(.*)$")
   if option and not ended and options.takes_value(option, command) then
-    local inner = setmetatable({ current = value, seen = {} }, Candidates)
+    local inner = setmetatable({ current = value, seen = {}, provider = out.provider }, Candidates)
     add_value(inner, options.row(option, command), given)
     for _, line in ipairs(inner) do
       out[#out + 1] = option .. "=" .. line
@@ -258,6 +273,8 @@ function M.answer(words)
     for i, word in ipairs(words) do
       if word == "--state-dir" and words[i + 1] then
         config.configure({ state_dir = words[i + 1] })
+      elseif word == "--provider" then
+        out.provider = words[i + 1]
       end
     end
     pcall(config.load)

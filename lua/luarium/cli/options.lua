@@ -8,9 +8,9 @@ local M = {}
 ---@field value string? what the option takes, as the help shows it
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
----@field type string? "count", "positive" (whole numbers from 0 and 1), "number", "size" (512m), "seconds" (90s, 1.5h),
----  "seconds_or_none" (also 0), "name" (of a sandbox), "pair" (NAME=VALUE), "env" (also NAME alone: a secret from our
----  environment)
+---@field type string? "count", "positive" (whole numbers from 0 and 1), "port", "number", "size" (512m), "seconds"
+---  (90s, 1.5h), "seconds_or_none" (also 0), "name" (of a sandbox), "pair" (NAME=VALUE), "env" (also NAME alone: a
+---  secret from our environment)
 ---@field choices string[]?
 ---@field about string
 
@@ -72,6 +72,10 @@ local converters = {
   seconds = function(text)
     local n = duration.parse(text)
     return n and n > 0 and n or nil, "more than 0 " .. duration.FORM
+  end,
+  port = function(text)
+    local n = #text <= 5 and text:match("^%d+$") and tonumber(text)
+    return n and n >= 1 and n <= 65535 and n or nil, "a port from 1 to 65535"
   end,
   number = function(text)
     local n = #text <= 15 and text:match("^[%d.]+$") and tonumber(text)

@@ -1,15 +1,7 @@
 --- luarium create
+local boxes = require "luarium.cli.boxes"
 local duration = require "luarium.duration"
 local format = require "luarium.cli.format"
-
---- A name that others have is of less use.
-local function warn_of_namesakes(context, luarium, name)
-  local others = name and #luarium.list({ name = name }) or 0
-  if others > 0 then
-    context:note("luarium: %s called '%s' already: the name alone will not tell them apart",
-      others == 1 and "a sandbox is" or others .. " sandboxes are", name)
-  end
-end
 
 --- What --network means: words for the booleans of the library, else a network's name.
 local function network_of(word)
@@ -46,7 +38,7 @@ return {
   run = function(args, context)
     context:task(function()
       local luarium = context:api()
-      warn_of_namesakes(context, luarium, args.name)
+      boxes.warn_of_namesakes(context, luarium, args.name)
       context:show()
       local ignored
       luarium.on("log", function(record)
@@ -58,12 +50,7 @@ return {
         user = args.user, cpu = args.cpu, memory = args.memory, disk = args.disk, network = network_of(args.network),
         ports = #args.port > 0 and args.port or nil, volumes = #args.volume > 0 and args.volume or nil,
       })
-      if context.json then
-        context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
-          status = box.status, cwd = box.cwd, expires_at = box.expires_at, ignored = ignored })
-      else
-        context:print("%s", box.id)
-      end
+      boxes.print_made(context, box, ignored)
     end)
   end,
 }

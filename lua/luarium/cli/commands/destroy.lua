@@ -1,8 +1,8 @@
 --- luarium destroy
 local json = require "luarium.json"
-local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
+local many = require "luarium.cli.many"
 local options = require "luarium.cli.options"
 
 --- Asks on the terminal.
@@ -30,15 +30,7 @@ local function chosen(luarium, args)
   if args.all then
     return luarium.list({ provider = args.provider, labels = format.map(args.label) })
   end
-  local records, seen = {}, {}
-  for _, word in ipairs(args.box) do
-    local record = boxes.find(luarium, word)
-    if not seen[record.id] then
-      seen[record.id] = true
-      records[#records + 1] = record
-    end
-  end
-  return records
+  return many.find(luarium, args.box)
 end
 
 local function check_words(args)
@@ -49,18 +41,6 @@ local function check_words(args)
   elseif not args.all and #args.label > 0 then
     options.usage_error("destroy: --label goes with --all", "luarium help destroy")
   end
-end
-
-local SHOWN = 5 -- failures that are told of
-
---- One line for all that went wrong.
-local function failure(failed, count)
-  local said = {}
-  for i = 1, math.min(#failed, SHOWN) do
-    said[i] = failed[i].id .. ": " .. failed[i].error
-  end
-  errors.raise("io", ("%d of %d could not be destroyed; %s%s"):format(#failed, count, table.concat(said, "; "),
-    #failed > SHOWN and "; ..." or ""))
 end
 
 --- Ends one; with `forget`, what cannot be ended loses its record all the same, and the reason is returned.
@@ -120,7 +100,7 @@ return {
           forgotten = args.forget and json.array(forgotten) or nil })
       end
       if #failed > 0 then
-        failure(failed, #records)
+        many.fail(failed, #records, "destroyed")
       end
     end)
   end,
