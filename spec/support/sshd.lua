@@ -113,6 +113,18 @@ function Server:cut()
   sh(("pid=$(cat %s/pid); kill -KILL $(cat /proc/$pid/task/$pid/children) 2>/dev/null || true"):format(self.dir))
 end
 
+--- Goes on with another host key than before, and back at the next call; every connection is cut.
+function Server:rekey()
+  sh(([[cd DIR
+    [ -f other_key ] || ssh-keygen -q -t ed25519 -N '' -f other_key
+    for end in "" .pub; do mv host_key$end swap$end && mv other_key$end host_key$end && mv swap$end other_key$end; done
+    pid=$(cat pid)
+    before=$(grep -c "Server listening" log)
+    kill -HUP "$pid"
+    until [ "$(grep -c "Server listening" log)" -gt "$before" ]; do sleep 0.02; done
+    kill -KILL $(cat /proc/$pid/task/$pid/children) 2>/dev/null || true]]):gsub("DIR", self.dir))
+end
+
 --- Ends it and removes its folder.
 function Server:stop()
   sh(scratch.GONE .. ([[pid=$(cat DIR/pid 2>/dev/null) || exit 0

@@ -214,8 +214,11 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   ssh_pump(sock->ssh);
 }
 
-static void on_soon(uv_timer_t *timer) {
-  ssh_pump(timer->data);
+/* No timer of 0: one that is started again by its own callback never lets the loop go on, so that a
+ * server that never stops talking would hold up everything. */
+static void on_soon(uv_idle_t *idle) {
+  uv_idle_stop(idle);
+  ssh_pump(idle->data);
 }
 
 static void watch(struct lum_ssh *ssh) {
@@ -242,7 +245,7 @@ void ssh_pump(struct lum_ssh *ssh) {
   for (int round = 0; ssh->again && ssh->stage != SSH_ENDED; round++) {
     ssh->again = false;
     if (round == ROUNDS) {
-      uv_timer_start(&ssh->soon, on_soon, 0, 0);
+      uv_idle_start(&ssh->soon, on_soon);
       break;
     }
     bool came = fill(ssh);
@@ -455,7 +458,7 @@ struct lum_ssh *lum_ssh_new(struct lum_engine *eng, const struct lum_ssh_opts *o
   ssh->life.background = true;
   lum_op_start(&ssh->life);
   uv_timer_init(&eng->loop, &ssh->timer);
-  uv_timer_init(&eng->loop, &ssh->soon);
+  uv_idle_init(&eng->loop, &ssh->soon);
   ssh->timer.data = ssh->soon.data = ssh;
   ssh->handles = 2;
   ssh_ref(ssh); /* for each timer */

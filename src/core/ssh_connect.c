@@ -79,8 +79,10 @@ static bool shake_hands(struct ssh_task *task) {
   char what[300];
   snprintf(what, sizeof what, "ssh: %s port %d", ssh->host, ssh->port);
   ssh_lib_err(ssh, rc, &self->op.err, what);
-  if (ssh->hangup)
+  if (ssh->hangup) {
     ssh_set_lost(ssh, &self->op.err, "was closed before both sides had agreed on keys");
+    snprintf(self->op.err.name, sizeof self->op.err.name, "SSH_TURNED_AWAY");
+  }
   fail_connect(self);
   return true;
 }

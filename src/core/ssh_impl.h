@@ -43,7 +43,8 @@ struct lum_ssh {
   bool settled; /* the first command runs */
   bool dry;     /* nothing more to receive until the poll says so */
   bool pumping, again;
-  uv_timer_t timer, soon;
+  uv_timer_t timer;
+  uv_idle_t soon;
   unsigned handles; /* that are not closed yet */
   unsigned keepalive_ms, unanswered;
   struct ssh_task tasks; /* list head */

@@ -11,6 +11,7 @@ local M = {}
 local PREFIX = native.crypto.hex_encode(native.crypto.random(8))
 local SLOW = 0.03 -- seconds from asking for a shell to its first word
 local CLEARING = 5 -- seconds that a host may take to clear away what ran before, while it refuses what is next
+local PATIENCE = 2 -- seconds of the longest pause before another try
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
 
 ---@class luarium.ssh.Connection
@@ -28,6 +29,7 @@ local LINGER = 1 -- seconds that a connection beyond the first one stays without
 ---@field quickest number seconds that the start of a shell took at least; 0: not known yet
 ---@field orphans string[] cookies of commands that could not be killed yet
 ---@field quiet boolean? the login shell writes nothing to stderr by itself; nil: not known yet
+---@field welcome boolean? the host has let us in before
 ---@field careful boolean? the login shell is none of Bourne's family
 ---@field bash boolean? it is bash
 local Pool = {}
@@ -127,8 +129,24 @@ local function warm_up(self, connection)
   connection.warm = channel and { channel = channel, marker = marker, marks_stderr = not self.quiet }
 end
 
+--- A host that has let us in turns others away for a moment when many come at once (MaxStartups of sshd).
+local function let_in(self)
+  local pause = 0.1
+  local sessions, err
+  repeat
+    sessions, err = login.connect(self.target)
+    if sessions or not self.welcome or err.name ~= "SSH_TURNED_AWAY" then
+      break
+    end
+    task.sleep(pause)
+    pause = 2 * pause
+  until pause > PATIENCE
+  self.welcome = self.welcome or sessions ~= nil
+  return sessions, err
+end
+
 local function connect(self)
-  local sessions, err = login.connect(self.target)
+  local sessions, err = let_in(self)
   if not sessions then
     return nil, err
   end

@@ -35,8 +35,8 @@ function ssh.agent_keys(socket) end
 local Session = {}
 
 --- Finds the host, connects and agrees on keys. A failure or a cancel ends the session.
----@return luarium.native.Op? op its result is true; errors: unavailable (name SSH_LOST when the other side went away),
----  unsupported (no common way to encrypt)
+---@return luarium.native.Op? op its result is true; errors: unavailable (name SSH_LOST when the other side went away,
+---  SSH_TURNED_AWAY when it did before both had agreed on keys), unsupported (no common way to encrypt)
 ---@return luarium.Error? err
 function Session:connect() end
 
