@@ -4,6 +4,7 @@ local boxes = require "spec.support.docker_box"
 local dockerd = require "spec.support.dockerd"
 local luarium = require "luarium"
 local peer = require "spec.support.peer"
+local program = require "spec.support.program"
 local saved = require "spec.support.saved"
 
 local engine = peer("docker: snapshots and volumes", dockerd, { prepare = boxes.configure })
@@ -35,5 +36,27 @@ describe("docker: snapshots and volumes", function()
       assert.truthy(saved.fails("conflict", luarium.delete_volume, "docker", "data"):find("in use", 1, true))
     end)
     luarium.delete_volume("docker", "data")
+  end))
+
+  it("and the states of a sandbox, by commands", async(120, function()
+    program.with(function(place)
+      place:write("luarium.lua", ("return { default = 'docker', providers = { docker = { 'docker', host = %q, "
+        .. "image = %q } } }"):format(engine.host, engine.image))
+      place:ok({ "create", "--name", "demo" })
+      place:ok({ "exec", "demo", "echo kept >made" })
+      for _, command in ipairs({ "stop", "start", "pause", "resume" }) do
+        place:ok({ command, "demo" })
+      end
+      assert.equal("kept\n", place:ok({ "exec", "demo", "cat made" }))
+      local id = place:ok({ "snapshot", "demo" }):match("%S+")
+      place:ok({ "create", "--name", "again", "--image", id })
+      assert.equal("kept\n", place:ok({ "exec", "again", "cat made" }))
+      place:ok({ "fork", "demo", "--name", "copy" })
+      assert.equal("kept\n", place:ok({ "exec", "copy", "cat made" }))
+      assert.matches("%d MiB", place:ok({ "snapshots" }))
+      place:ok({ "destroy", "--all", "--yes" })
+      place:ok({ "snapshots", "--delete", id })
+      assert.equal("[]\n", place:ok({ "snapshots", "--json" }))
+    end)
   end))
 end)
