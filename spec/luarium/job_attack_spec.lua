@@ -2,19 +2,25 @@
 local async = require "spec.support.async"
 local emulated = require "spec.support.emulated"
 local job_world = require "spec.support.job_world"
+local lfs = require "lfs"
 local native = require "luarium.native"
 local scratch = require "spec.support.scratch"
 
 local monotonic = native.loop.monotonic
 local count, until_true, word = job_world.count, job_world.until_true, job_world.word
 
---- The pids of the cats that write a job's output down.
+--- The pids of the cats that write a job's output down: they are in its supervisor's session.
 local function taps(world, key)
-  local pids = {}
-  for pid in scratch.sh(("for p in /proc/[0-9]*; do [ \"$(readlink -f $p/fd/1)\" -ef %s/out ] || "
-    .. "[ \"$(readlink -f $p/fd/1)\" -ef %s/err ] || continue; [ \"$(cat $p/comm)\" = cat ] && echo ${p#/proc/}; done "
-    .. "2>/dev/null || true"):format(world.folder(key), world.folder(key))):gmatch("%d+") do
-    pids[#pids + 1] = pid
+  local pids, owner = {}, world.owner(key)
+  for pid in lfs.dir("/proc") do
+    local file = pid:find("^%d+$") and io.open("/proc/" .. pid .. "/stat", "rb")
+    if file then
+      local state, session = (file:read("*a") or ""):match("^%d+ %(cat%) (%a) %d+ %d+ (%d+)")
+      if session == owner and state ~= "Z" then
+        pids[#pids + 1] = pid
+      end
+      file:close()
+    end
   end
   return pids
 end
