@@ -28,11 +28,9 @@ end
 --- grep as busybox builds it by default: no -z, but the end of a string ends a line.
 local GREP_WITHOUT_Z = [[#!/bin/sh
 case $1 in -*z*) echo "grep: invalid option -- 'z'" >&2; exit 2 ;; esac
-flags=$1 pattern=$3
-shift 3
-for file do
-  tr '\0' '\n' 2>/dev/null <"$file" | REAL ${flags} -q -e "$pattern" && echo "$file"
-done
+flags=$1
+shift
+exec REAL "${flags}z" "$@"
 ]]
 
 for _, kind in ipairs(emulated.kinds) do
