@@ -194,6 +194,28 @@ for _, kind in ipairs(emulated.kinds) do
       assert.equal("its records are damaged", job:status().reason)
     end))
 
+    it("a record of which only a part is there yet is not believed", async(20, function()
+      local job = box:job("echo 0123456789; until [ -e go ]; do sleep 0.02; done; exit 4", { wait = 0, key = "k" })
+      assert.equal("0123456789\n", job:read({ wait = 10 }))
+      local folder = world.folder("k")
+      for part in ("= 13 0 5 "):gmatch("()") do
+        scratch.sh(("printf '%%s' '%s' 1<>%s/exit"):format(("= 13 0 5 "):sub(1, part - 1), folder))
+        assert.equal("running", job:status().state)
+      end
+      for _, case in ipairs({ { "8:0 8:", 0 }, { "8:0 8:0 ", 0 }, { "8:0 7:0 .", 0 }, { "8:0 8:0 .", 8 } }) do
+        scratch.write(folder .. "/from", case[1] .. "\n")
+        assert.equal(case[2], job:status().stdout_from, case[1])
+      end
+      scratch.write(world.dir .. "/go", "")
+      assert.equal(4, job:wait().exit_code)
+      local owner = world.record("k", "owner")
+      scratch.write(folder .. "/exit", "")
+      for _, size in ipairs({ 0, 3, 20, #owner:match("^[^.]*") }) do
+        scratch.write(folder .. "/owner", owner:sub(1, size))
+        assert.equal("its records are damaged", job:status().reason)
+      end
+    end))
+
     it("what a start leaves that was cut off is in nobody's way", async(function()
       scratch.sh(("mkdir -p -m 700 %s/.luarium/jobs && mkdir %s/.luarium/jobs/.job.abc"):format(world.home, world.home))
       assert.same({}, box:jobs())
