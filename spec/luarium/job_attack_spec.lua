@@ -152,7 +152,7 @@ for _, kind in ipairs(emulated.kinds) do
     it("kill finds a descendant whose name has the end of a line in it", async(20, function()
       local mark = word()
       scratch.sh(("cp $(command -v dash) '%s/a\nb) S'"):format(world.dir))
-      local job = box:job(("env -i PATH=$PATH './a\nb) S' -c 'while :; do sleep 1; done' %s & wait"):format(mark),
+      local job = box:job(("env -i PATH=$PATH setsid './a\nb) S' -c 'while :; do sleep 1; done' %s & wait"):format(mark),
         { wait = 0 })
       until_true("it runs", function()
         return scratch.sh("grep -lx 'b) S' /proc/[0-9]*/comm 2>/dev/null || true") ~= ""
