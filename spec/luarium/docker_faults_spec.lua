@@ -129,6 +129,22 @@ describe("docker, a stream is cut:", function()
     end
   end, 120))
 
+  it("at its beginning: the command may run or not, and it is said", with({}, function(box)
+    local word = unique()
+    for bytes = 108, 180, 4 do
+      for _, pty in ipairs({ false, true }) do
+        proxy:rule(("cut %d /start HTTP"):format(bytes))
+        local ok, result = pcall(box.exec, box, { "sh", "-c", "sleep 600; :", word }, { pty = pty, timeout = 2 })
+        assert.is_true(ok and result.timed_out or result.kind == "unavailable", tostring(result)) -- or it was all there
+        proxy:clear()
+      end
+    end
+    boxes.poll("the end of all of them", 20, function()
+      return boxes.processes(word) == 0
+    end)
+    assert.equal("usable\n", box:exec("echo usable").stdout)
+  end, 120))
+
   it("a frozen one is bounded by the command's time", with({}, function(box)
     local word = unique()
     proxy:rule("freeze 1000 /start HTTP")

@@ -112,11 +112,14 @@ local function begin(self, options)
     return nil, start_failure(self, options.cwd)
   end
   self.began = native.loop.monotonic()
-  local ok, err = self.connection:write("\n")
-  if not ok then
-    return nil, outcome.lost(self, "the connection was lost before the command began", err)
+  if not self.at_end then -- else it is closed
+    local ok, err = self.connection:write("\n")
+    if ok then
+      return true
+    end
+    self.broken = self.broken or err
   end
-  return true
+  return nil, start_failure(self, options.cwd)
 end
 
 ---@class luarium.docker.SpawnOptions
@@ -183,7 +186,7 @@ function M.spawn(options)
     return self
   end
   process.release(self) -- without its line the command never begins; should that line be on its way, it is found
-  if self.state == "running" then
+  if self.state == "running" or self.pty and not self.state then -- a terminal's shell does not see that we are gone
     pcall(task.shield, CLEANUP, process.sweep, self)
   end
   if not ok then
