@@ -172,11 +172,19 @@ function M.spawn(options)
   if not self.exec then
     return nil, err
   end
-  self.connection, err = options.engine:hijack("/exec/" .. self.exec .. "/start",
+  local connected, connection
+  connected, connection, err = pcall(options.engine.hijack, options.engine, "/exec/" .. self.exec .. "/start",
     { Detach = false, Tty = options.pty or false }, START)
-  if not self.connection then
+  if not connected or not connection then
+    if options.pty and not (connected and err.status) then -- it may have begun, and a terminal's shell does not see that we are gone
+      pcall(task.shield, CLEANUP, run.sweep, self.engine, self.prey)
+    end
+    if not connected then
+      error(connection, 0)
+    end
     return nil, err
   end
+  self.connection = connection
   local ok, begun, fault = pcall(begin, self, options)
   if ok and begun then
     if options.timeout then
