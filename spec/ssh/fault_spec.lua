@@ -151,16 +151,18 @@ describe("ssh: a command whose connection", function()
             return running(mark) > 0
           end)
           proxy:say(action)
-          task.sleep(1.5) -- until the silence has been noticed
+          poll("the call has ended", 40, function()
+            return ok ~= nil
+          end)
           proxy:say("go")
         end)
         assert.is_false(ok)
         assert.are.equal("unavailable", err.kind)
+        assert.are.equal("usable\n", box:exec("echo usable").stdout) -- which kills what could not be reached before
         poll("nothing survives", 10, function()
           return running(mark) == 0
         end)
-        assert.are.equal("usable\n", box:exec("echo usable").stdout)
-      end)
+      end, { keepalive = action == "cut" and 5 or 1 })
     end))
 
     it(name .. " in the middle of output: what is missing is told", async(60, function()
@@ -237,7 +239,10 @@ describe("ssh: a command whose connection", function()
       for _, action in ipairs({ "cut", "close", "cut" }) do
         assert.are.equal("before\n", box:exec("echo before").stdout)
         proxy:say(action)
-        task.sleep(0.1)
+        poll("the connection is gone", 10, function()
+          local _, open = proxy:count()
+          return open == 0
+        end)
         assert.are.equal("after\n", box:exec("echo after").stdout)
       end
     end)

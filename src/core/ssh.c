@@ -207,9 +207,10 @@ static bool run_tasks(struct lum_ssh *ssh) {
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
-  (void)status; /* an error shows up in the reads */
   (void)events;
   struct ssh_socket *sock = poll->data;
+  if (status < 0)
+    sock->events = 0; /* libuv has stopped: the reads tell why, once all that came has been read */
   sock->ssh->dry = false;
   ssh_pump(sock->ssh);
 }

@@ -81,9 +81,10 @@ static void close_link(struct link *link) {
 }
 
 static void on_link_ready(uv_poll_t *poll, int status, int events) {
-  (void)status;
   (void)events;
   struct link *link = poll->data;
+  if (status < 0)
+    link->events = 0; /* libuv has stopped */
   ssh_pump(link->ssh);
 }
 
