@@ -234,14 +234,96 @@ Host *
     assert(ok, err)
   end))
 
-  it("with a ProxyCommand is refused clearly", async(10, function()
+  --- Options of a host whose configuration has these lines.
+  local function configured(dir, text, more)
+    scratch.write(dir .. "/config", text)
+    local options = { host = "x", ssh_config = dir .. "/config", agent = false }
+    for key, value in pairs(more or {}) do
+      options[key] = value
+    end
+    return options
+  end
+
+  --- Logs in; returns what failed.
+  local function attempt(options)
+    local host, err = ssh.open(options)
+    if not host then
+      return nil, err
+    end
+    local connection
+    connection, err = host.pool:take()
+    if connection then
+      host.pool:give_back(connection)
+    end
+    host:close()
+    return connection ~= nil, err
+  end
+
+  local with_socat = scratch.it_if(it, pending, has("socat"), "socat")
+  with_socat("with a ProxyCommand runs it, and ends it with the connection", async(30, function()
+    local server = sshd.start()
+    local mark = native.crypto.hex_encode(native.crypto.random(6))
+    local ok, err = pcall(state.with, function()
+      local file = server.dir .. "/ssh_config"
+      scratch.write(file, ([[
+Host x
+  HostName 127.0.0.1
+  Port %d
+  IdentityFile %s/id
+  ProxyCommand sh -c 'socat - TCP:%%h:%%p; : %s' # %%n as %%r
+  ProxyJump never.used
+]]):format(server.port, server.dir, mark))
+      luarium.configure({ providers = { host = { "ssh", host = "x", ssh_config = file, agent = false,
+        known_hosts = server.dir .. "/known_hosts" } } })
+      luarium.with({ provider = "host" }, works)
+      assert.are_not.equal("", scratch.sh(("pgrep -f '%s' || true"):format(mark:sub(1, -2) .. "[" .. mark:sub(-1) .. "]")))
+      config.reset()
+      local deadline = native.loop.monotonic() + 10
+      while scratch.sh(("pgrep -f '%s' || true"):format(mark:sub(1, -2) .. "[" .. mark:sub(-1) .. "]")) ~= "" do
+        assert(native.loop.monotonic() < deadline, "the command survived")
+        task.sleep(0.02)
+      end
+    end)
+    server:stop()
+    assert(ok, err)
+  end))
+
+  it("with a ProxyCommand that fails tells what it said", async(20, function()
     local dir = scratch.make()
-    scratch.write(dir .. "/config", "Host x\n  ProxyCommand nc %h %p\n")
-    local host, err = ssh.open({ host = "x", ssh_config = dir .. "/config" })
-    scratch.drop(dir)
+    for command, said in pairs({
+      ["sh -c 'echo noise >&2; echo no way to %h >&2; exit 3'"] = "no way to x", ["true"] = "said: nothing",
+      ["no-such-program-%h"] = "not found", ["sh -c 'head -c 100000 /dev/zero >&2; echo HTTP/1.1 400'"] = "ProxyCommand",
+    }) do
+      local ok, err = attempt(configured(dir, "Host x\n  ProxyCommand " .. command .. "\n"))
+      assert.is_falsy(ok)
+      assert.are.equal("unavailable", err.kind)
+      assert.is_truthy(err.message:find(said, 1, true), err.message)
+    end
+    local host, err = ssh.open(configured(dir, "Host x\n  Port 1\n  ProxyCommand nc %C\n"))
     assert.is_nil(host)
     assert.are.equal("unsupported", err.kind)
-    assert.is_truthy(err.message:find("ProxyJump", 1, true))
+    assert.is_truthy(err.message:find("config line 3: ProxyCommand has %C", 1, true), err.message)
+    scratch.drop(dir)
+  end))
+
+  it("with conditions of Match: those that can be judged, and the line of one that matters and cannot", async(10, function()
+    local dir = scratch.make()
+    for text, port in pairs({
+      ["Match host x\n Port 7\n"] = 7, ["Match host y,z\n Port 7\n"] = 22, ["Match !host y user joe\n Port 7\n"] = 7,
+      ["Match originalhost x user ann\n Port 7\n"] = 22, ["Match final host x\n Port 7\nHost x\n Port 8\n"] = 8,
+      ["Host x\n HostName real\nMatch host \"real\"\n Port 7\n"] = 7, ["Match all\n Port 9\n"] = 9,
+      ["Match exec \"test -e /nowhere\"\n Compression yes\nHost x\n Port 7\n"] = 7, -- it does not matter
+      ["Match host y exec \"test -e /nowhere\"\n Port 7\n"] = 22, -- nor here
+    }) do
+      local host = assert(ssh.open(configured(dir, text, { user = "joe" })))
+      assert.are.equal(port, host.target.port, text)
+      host:close()
+    end
+    local host, err = ssh.open(configured(dir, "\n# first\nMatch exec true\n Port 7\n"))
+    assert.is_nil(host)
+    assert.are.equal("unsupported", err.kind)
+    assert.is_truthy(err.message:find("config line 3: `Match exec`", 1, true), err.message)
+    scratch.drop(dir)
   end))
 
   it("leads in a circle", async(10, function()

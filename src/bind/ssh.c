@@ -32,6 +32,7 @@ static int ssh_session(lua_State *L) {
       .host = lum_opt_cstr(L, 1, "host", NULL),
       .port = (int)lum_opt_int(L, 1, "port", 22, 1, 65535),
       .hostkeys = lum_opt_cstr(L, 1, "hostkeys", NULL),
+      .proxy = lum_opt_cstr(L, 1, "proxy", NULL),
       .keepalive_ms =
           (unsigned)lum_bind_ms(L, lum_opt_number(L, 1, "keepalive", 0), "option 'keepalive'"),
   };

@@ -374,6 +374,8 @@ void ssh_end(struct lum_ssh *ssh, const struct lum_err *err) {
   free_lib(ssh);
   ssh->stage = SSH_ENDED;
   ssh_drop_socket(ssh);
+  ssh_proxy_end(ssh->proxy);
+  ssh->proxy = NULL;
   uv_close((uv_handle_t *)&ssh->timer, on_timer_closed);
   uv_close((uv_handle_t *)&ssh->soon, on_timer_closed);
   lum_ssh_unref(ssh);
@@ -392,6 +394,7 @@ static void life_free(struct lum_op *op) {
     lum_ssh_unref(ssh->via);
   free(ssh->host);
   free(ssh->hostkeys);
+  free(ssh->proxy_command);
   free(ssh->in.data);
   free(ssh->out.data);
   free(ssh->scratch);
@@ -434,7 +437,8 @@ struct lum_ssh *lum_ssh_new(struct lum_engine *eng, const struct lum_ssh_opts *o
   struct lum_ssh *ssh = calloc(1, sizeof *ssh);
   bool ok = ssh && (ssh->host = strdup(opts->host)) && (ssh->in.data = malloc(SSH_IN_SIZE)) &&
             (ssh->scratch = malloc(SSH_SCRATCH)) &&
-            (!opts->hostkeys || (ssh->hostkeys = strdup(opts->hostkeys)));
+            (!opts->hostkeys || (ssh->hostkeys = strdup(opts->hostkeys))) &&
+            (!opts->proxy || (ssh->proxy_command = strdup(opts->proxy)));
   if (!ok)
     lum_err_set(err, LUM_QUOTA, "ssh: out of memory");
   if (!ok || !prepare_lib(ssh, err)) {
@@ -443,6 +447,7 @@ struct lum_ssh *lum_ssh_new(struct lum_engine *eng, const struct lum_ssh_opts *o
       free(ssh->in.data);
       free(ssh->scratch);
       free(ssh->hostkeys);
+      free(ssh->proxy_command);
     }
     free(ssh);
     return NULL;

@@ -17,6 +17,7 @@ struct lum_ssh_opts {
   const char *host;      /* a name or an address */
   int port;              /* 1 to 65535 */
   struct lum_ssh *via;   /* reach the host through this session; NULL: directly */
+  const char *proxy;     /* or through a line of sh whose stdin and stdout lead there */
   const char *hostkeys;  /* kinds of host keys in the order wanted; NULL: the library's order */
   unsigned keepalive_ms; /* 0: none. The session ends when three in a row are not answered. */
 };

@@ -63,6 +63,20 @@ static void on_ended(struct ssh_task *task, const struct lum_err *err) {
 
 /* ---- agreeing on keys ---- */
 
+static void tell_hangup(struct connect_op *self) {
+  struct lum_ssh *ssh = self->ssh;
+  char said[256], why[400];
+  if (!ssh->proxy) {
+    ssh_set_lost(ssh, &self->op.err, "was closed before both sides had agreed on keys");
+    snprintf(self->op.err.name, sizeof self->op.err.name, "SSH_TURNED_AWAY");
+    return;
+  }
+  ssh_proxy_said(ssh->proxy, said, sizeof said);
+  snprintf(why, sizeof why, "was closed by the ProxyCommand, which said: %s",
+           *said ? said : "nothing");
+  ssh_set_lost(ssh, &self->op.err, why);
+}
+
 static bool shake_hands(struct ssh_task *task) {
   struct connect_op *self = of_task(task);
   struct lum_ssh *ssh = self->ssh;
@@ -79,10 +93,8 @@ static bool shake_hands(struct ssh_task *task) {
   char what[300];
   snprintf(what, sizeof what, "ssh: %s port %d", ssh->host, ssh->port);
   ssh_lib_err(ssh, rc, &self->op.err, what);
-  if (ssh->hangup) {
-    ssh_set_lost(ssh, &self->op.err, "was closed before both sides had agreed on keys");
-    snprintf(self->op.err.name, sizeof self->op.err.name, "SSH_TURNED_AWAY");
-  }
+  if (ssh->hangup)
+    tell_hangup(self);
   fail_connect(self);
   return true;
 }
@@ -224,9 +236,13 @@ static const struct lum_op_type connect_type = {"ssh.connect", connect_cancel, c
 
 static bool begin(struct connect_op *self) {
   struct lum_ssh *ssh = self->ssh;
-  if (!ssh->via)
+  int fd = -1;
+  if (ssh->proxy_command)
+    ssh->proxy = ssh_proxy_start(ssh->life.eng, ssh->proxy_command, &fd, &self->op.err);
+  else if (ssh->via)
+    fd = ssh_stream_open(ssh->via, ssh->host, ssh->port, &self->op.err);
+  else
     return look_up(self);
-  int fd = ssh_stream_open(ssh->via, ssh->host, ssh->port, &self->op.err);
   if (fd < 0)
     return false;
   if (!ssh_use_socket(ssh, fd)) {

@@ -5,6 +5,7 @@
 #include <libssh2.h>
 
 #include "ssh.h"
+#include "ssh_proxy.h"
 
 /* Something that calls libssh2 again and again until it is done. */
 struct ssh_task {
@@ -35,6 +36,8 @@ struct lum_ssh {
   struct lum_err err;
   char *host;
   char *hostkeys;
+  char *proxy_command;
+  struct ssh_proxy *proxy; /* while it runs */
   int port;
   struct ssh_socket *sock;
   struct lum_ssh *via;

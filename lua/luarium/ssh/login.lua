@@ -29,6 +29,7 @@ local TRIES = 6 -- keys that are shown; sshd gives up after so many
 ---@field pins string[] fingerprints
 ---@field accept_new boolean
 ---@field jump luarium.ssh.Target?
+---@field proxy string? a line of sh whose stdin and stdout lead to the host
 ---@field connect_timeout number seconds
 ---@field keepalive number seconds; 0: none
 ---@field idle number seconds
@@ -202,7 +203,8 @@ local function open(target, sessions)
   end
   local session
   session, err = native.ssh.session({
-    host = target.host, port = target.port, via = via, hostkeys = known.kinds, keepalive = target.keepalive,
+    host = target.host, port = target.port, via = via, proxy = target.proxy, hostkeys = known.kinds,
+    keepalive = target.keepalive,
   })
   if not session then
     return nil, err

@@ -78,8 +78,81 @@ local function included(value, base)
 end
 
 local LISTS = { identityfile = true }
+local RIVALS = { proxyjump = "proxycommand", proxycommand = "proxyjump" } -- the first one counts
 
-local function read_into(found, path, host, base, depth)
+--- What says where a host is and how to get in: only this must not be overlooked.
+local MATTERS = {}
+for word in ("hostname port user identityfile identitiesonly identityagent proxyjump proxycommand proxyusefdpass "
+  .. "userknownhostsfile hostkeyalias stricthostkeychecking include"):gmatch("%a+") do
+  MATTERS[word] = true
+end
+
+--- Whether the conditions of a Match hold. The word that cannot be judged here, when it depends on that.
+local function judge(conditions, found, who)
+  local subjects = {
+    host = found.hostname and M.expand(found.hostname, { h = who.host }) or who.host, originalhost = who.host,
+    user = who.user or found.user or who.own, localuser = who.own,
+  }
+  local unknown
+  local at = 1
+  while true do
+    local _, stop, negated, word = conditions:find("^%s*(!?)(%a+)[%s=]*", at)
+    if not stop then
+      return unknown == nil, unknown
+    end
+    local holds
+    at, word = stop + 1, word:lower()
+    if word == "all" then
+      holds = true
+    elseif word == "canonical" or word == "final" then
+      holds = false -- the file is read once, with the name as it was given
+    else
+      local quoted, after = conditions:match('^"([^"]*)"()', at)
+      local plain, next_at = conditions:match("^(%S+)()", at)
+      at = after or next_at or at
+      if subjects[word] then
+        holds = M.matches(((quoted or plain or ""):gsub(",", " ")), subjects[word])
+      end
+    end
+    if holds == nil then
+      unknown = unknown or word
+    elseif holds == (negated == "!") then
+      return false
+    end
+  end
+end
+
+local function judged(value, found, who, place)
+  local active, unknown = judge(value, found, who)
+  return active, unknown and ("%s: `Match %s` is not understood here"):format(place, unknown)
+end
+
+local read_into
+
+local function include(found, value, who, base, depth, path)
+  if depth >= DEPTH_MAX then
+    return nil, errors.new("invalid", path .. ": too many files include each other")
+  end
+  for _, file in ipairs(included(value, base)) do
+    local ok, err = read_into(found, file, who, base, depth + 1)
+    if not ok then
+      return nil, err
+    end
+  end
+  return true
+end
+
+local function set(found, key, value, place)
+  if LISTS[key] then
+    found[key] = found[key] or {}
+    table.insert(found[key], value)
+  elseif found[key] == nil and not (RIVALS[key] and found[RIVALS[key]]) then
+    found[key] = value -- the first one counts
+    found.places[key] = place
+  end
+end
+
+function read_into(found, path, who, base, depth)
   local text, err = await(fs.read_file(path, { max = FILE_MAX }))
   if not text then
     if err.kind == "not_found" then
@@ -87,42 +160,42 @@ local function read_into(found, path, host, base, depth)
     end
     return nil, err
   end
-  local active = true
-  for line in text:gmatch("[^\r\n]+") do
-    local key, value = split(line)
+  local active, doubt, number = true, nil, 0
+  for line in (text .. "\n"):gmatch("([^\n]*)\n") do
+    number = number + 1
+    local key, value = split((line:gsub("\r$", "")))
+    local place = ("%s line %d"):format(path, number)
     if key == "host" then
-      active = M.matches(value, host)
+      active, doubt = M.matches(value, who.host), nil
     elseif key == "match" then
-      active = value:lower() == "all" -- other conditions ask for things that are not known here
+      active, doubt = judged(value, found, who, place)
+    elseif doubt and MATTERS[key] then
+      return nil, errors.new("unsupported", ("ssh: %s, and %s depends on it: name the host in a `Host` line, or set "
+        .. "ssh_config = false and the options host, user, key, jump"):format(doubt, key))
     elseif active and key == "include" then
-      if depth >= DEPTH_MAX then
-        return nil, errors.new("invalid", path .. ": too many files include each other")
+      local ok, fault = include(found, value, who, base, depth, path)
+      if not ok then
+        return nil, fault
       end
-      for _, file in ipairs(included(value, base)) do
-        local ok, fault = read_into(found, file, host, base, depth + 1)
-        if not ok then
-          return nil, fault
-        end
-      end
-    elseif active and LISTS[key] then
-      found[key] = found[key] or {}
-      table.insert(found[key], value)
-    elseif active and key ~= "" and found[key] == nil then
-      found[key] = value -- the first one counts
+    elseif active and key ~= "" then
+      set(found, key, value, place)
     end
   end
   return true
 end
 
---- What a configuration says of a host: values by their names in small letters.
+--- What a configuration says of a host: values by their names in small letters; `places` tells where each stands.
 ---@async
 ---@param path string
 ---@param host string as the user calls it
----@return table<string, string|string[]>? values
+---@param user string? who is asked for
+---@param own string? the user of this machine
+---@return table<string, any>? values
 ---@return luarium.Error? err
-function M.read(path, host)
-  local found = {}
-  local ok, err = read_into(found, path, host, path:match("^(.*)/[^/]*$") or ".", 0)
+function M.read(path, host, user, own)
+  local found = { places = {} }
+  local who = { host = host, user = user, own = own or "" }
+  local ok, err = read_into(found, path, who, path:match("^(.*)/[^/]*$") or ".", 0)
   if not ok then
     return nil, err
   end

@@ -134,13 +134,26 @@ local function known_hosts_of(options, values, words)
   return files
 end
 
-local function check_supported(options, values, host)
+--- The line of sh that leads to the host, when ~/.ssh/config has one and nobody says otherwise.
+local function proxy_of(options, values, words)
   local command = values.proxycommand
-  if command and command ~= "none" and not options.jump and not values.proxyjump then
-    return nil, errors.new("unsupported", ("ssh: %s has a ProxyCommand in ~/.ssh/config, which is not run here: use "
-      .. "ProxyJump, or the option jump"):format(host))
+  if not command or command:lower() == "none" or options.jump then
+    return nil
   end
-  return true
+  local fault
+  if (values.proxyusefdpass or ""):lower() == "yes" then
+    fault = values.places.proxyusefdpass .. ": a ProxyCommand that passes a descriptor (ProxyUseFdpass) cannot be used"
+  end
+  for letter in command:gmatch("%%(.)") do
+    if letter ~= "%" and not words[letter] then
+      fault = ("%s: ProxyCommand has %%%s, which is not known here: %%h, %%n, %%p, %%r, %%u and %%%% are"):format(
+        values.places.proxycommand, letter)
+    end
+  end
+  if fault then
+    return nil, errors.new("unsupported", "ssh: " .. fault)
+  end
+  return settings.expand(command, words)
 end
 
 function resolve(options, depth)
@@ -148,17 +161,13 @@ function resolve(options, depth)
     return nil, errors.new("invalid", "ssh: too many hosts to go through: ProxyJump leads in a circle?")
   end
   local name, values = options.host, {}
-  local ok, err
+  local err
   if options.ssh_config ~= false then
     local path = type(options.ssh_config) == "string" and options.ssh_config or "~/.ssh/config"
-    values, err = settings.read(settings.expand(path, {}), name)
+    values, err = settings.read(settings.expand(path, {}), name, options.user, own_name())
     if not values then
       return nil, err
     end
-  end
-  ok, err = check_supported(options, values, name)
-  if not ok then
-    return nil, err
   end
   local host = settings.expand(values.hostname or name, { h = name })
   local target = {
@@ -174,6 +183,10 @@ function resolve(options, depth)
   target.keys, target.given = keys_of(options, values, words)
   target.known_hosts = known_hosts_of(options, values, words)
   target.name = ("%s@%s:%d"):format(target.user, target.host, target.port)
+  target.proxy, err = proxy_of(options, values, words)
+  if err then
+    return nil, err
+  end
   local jump = options.jump or values.proxyjump
   if jump and jump ~= "none" then
     target.jump, err = jump_of(jump, options, depth)

@@ -8,6 +8,7 @@ local ssh = {}
 ---@field host string a name or an address
 ---@field port? integer default 22
 ---@field via? luarium.native.ssh.Session reach the host through this one
+---@field proxy? string or through a line of sh whose stdin and stdout lead there
 ---@field hostkeys? string kinds of host keys in the order wanted, with commas
 ---@field keepalive? number seconds between signs of life; default 0: none. After three without an answer it ends
 
@@ -129,7 +130,7 @@ function Channel:noise() end
 function Channel:read(max) end
 
 --- A read of stdout into a file, in large blocks; nobody else may use the writer meanwhile.
----@param writer luarium.native.Writer
+---@param writer luarium.native.fs.Writer
 ---@return luarium.native.Op? op its results are the bytes written and whether to go on; not: read tells what comes next,
 ---  stderr or the end
 ---@return luarium.Error? err
