@@ -83,6 +83,49 @@ describe("ssh: keys", function()
     expect_refused(options({ key = server.dir .. "/garbage" }), "auth", "garbage")
   end))
 
+  --- Another server, with a line of its own; fn gets it and its options.
+  local function on_strict(line, fn)
+    local strict = sshd.start({ config = line, prepare = function(self)
+      scratch.sh(("ssh-keygen -q -t ed25519 -N '' -f %s/ca"):format(self.dir))
+    end })
+    local ok, err = pcall(fn, strict, function(more)
+      local result = strict:provider(more)
+      result[1] = nil
+      return result
+    end)
+    strict:stop()
+    assert(ok, err)
+  end
+
+  it("RSA is signed over SHA-2, and where that is not taken the error says what to use", async(40, function()
+    on_strict("PubkeyAcceptedAlgorithms rsa-sha2-512", function(strict, given)
+      expect_in(given({ key = strict:key("rsa", "rsa", { more = "-b 2048" }) }))
+      expect_refused(given(), "auth", "/id: ") -- an ed25519 key is not taken here
+    end)
+    on_strict("PubkeyAcceptedAlgorithms rsa-sha2-256,ssh-ed25519", function(strict, given)
+      expect_refused(given({ key = strict:key("rsa", "rsa", { more = "-b 2048" }) }), "auth", "rsa-sha2-512",
+        "ed25519 key")
+      expect_in(given())
+    end)
+  end))
+
+  it("a host that takes certificates alone: the error says that there are none here", async(40, function()
+    on_strict("TrustedUserCAKeys DIR/ca.pub", function(strict, given)
+      local path = strict:key("certified", "ed25519", { authorize = false })
+      scratch.sh(("ssh-keygen -q -s %s/ca -I me -n $(id -un) %s.pub"):format(strict.dir, path))
+      expect_refused(given({ key = path }), "auth", path .. "-cert.pub", "certificates cannot be used")
+      local agent = strict.dir .. "/agent"
+      local pid = scratch.sh(("ssh-agent -a %s | sed -n 's/.*PID=\\([0-9]*\\);.*/\\1/p'"):format(agent))
+      local ok, err = pcall(function()
+        scratch.sh(("SSH_AUTH_SOCK=%s ssh-add -q %s"):format(agent, path))
+        expect_refused(given({ key = {}, agent = agent, ssh_config = strict.dir .. "/none" }), "auth",
+          "the agent's certificate", "certificates cannot be used")
+      end)
+      scratch.sh("kill " .. pid)
+      assert(ok, err)
+    end)
+  end))
+
   it("several are tried in turn", async(20, function()
     expect_in(options({ key = { server.dir .. "/stranger", server.dir .. "/id" } }))
   end))

@@ -64,6 +64,12 @@ static bool advance(struct ssh_task *task) {
     }
   } else if (self->op.err.kind == LUM_OK) {
     ssh_lib_err(ssh, rc, &self->op.err, self->op.type->name);
+    if (self->op.err.kind == LUM_AUTH && (self->rsa || self->sha2_blob))
+      lum_err_set(
+          &self->op.err, LUM_AUTH,
+          "%s: refused; an RSA key signs as rsa-sha2-512: where the host does not take that, "
+          "use an ed25519 key",
+          self->op.type->name);
     if (ssh->hangup)
       ssh_set_lost(ssh, &self->op.err, "was closed while the user was being asked for");
   }

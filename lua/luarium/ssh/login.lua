@@ -12,6 +12,9 @@ local M = {}
 
 local KEY_MAX = 262144 -- bytes of a private key's file
 local TRIES = 6 -- keys that are shown; sshd gives up after so many
+local GIVEN = "the key given"
+local NO_CERTIFICATES = "certificates cannot be used (libssh2 knows none): put the key itself into the host's "
+  .. "authorized_keys"
 
 ---@class luarium.ssh.Target
 ---@field name string user@host:port, for messages
@@ -43,7 +46,7 @@ local function read_key(key)
   local text = secret.reveal(key)
   if text:find("-----BEGIN", 1, true) then
     secret.register(text, "ssh key")
-    return text, "the key given"
+    return text, GIVEN
   end
   local content, err = await(fs.read_file(text, { max = KEY_MAX }))
   return content, text, err
@@ -79,6 +82,11 @@ local function note(attempts, format, ...)
   attempts[#attempts + 1] = format:format(...)
 end
 
+--- What a refusal says without the name of the operation.
+local function plain(fault)
+  return (fault.message:gsub("^ssh%.auth: ", ""))
+end
+
 local function lost(err)
   return err.name == "SSH_LOST"
 end
@@ -91,7 +99,9 @@ local function try_agent(session, target, attempts)
   local wanted = target.only_keys and public_keys(target)
   local shown = 0
   for _, entry in ipairs(list) do
-    if shown < TRIES - 1 and (not wanted or wanted[entry.key]) then
+    if hosts.kind(entry.key):find("-cert-v01@", 1, true) then
+      note(attempts, "the agent's certificate %s: %s", entry.comment, NO_CERTIFICATES)
+    elseif shown < TRIES - 1 and (not wanted or wanted[entry.key]) then
       shown = shown + 1
       local ok, fault = await(session:agent(target.user, target.agent, entry.key))
       if ok then
@@ -99,7 +109,8 @@ local function try_agent(session, target, attempts)
       elseif lost(fault) then
         return nil, fault
       end
-      note(attempts, "the agent's key %s was refused", entry.comment)
+      local rsa = hosts.kind(entry.key) == "ssh-rsa"
+      note(attempts, "the agent's key %s was %s", entry.comment, rsa and plain(fault) or "refused")
     end
   end
   return false
@@ -125,7 +136,10 @@ local function try_keys(session, target, attempts)
       end
       local locked = not passphrase and (text:find("ENCRYPTED", 1, true) or fault.message:find("passphrase", 1, true))
       note(attempts, "%s: %s", name, locked and "it needs a passphrase (option passphrase), or the agent"
-        or fault.message:gsub("^ssh%.auth: ", ""))
+        or plain(fault))
+      if name ~= GIVEN and await(fs.stat(name .. "-cert.pub")) then
+        note(attempts, "%s-cert.pub: %s", name, NO_CERTIFICATES)
+      end
     end
   end
   return false
