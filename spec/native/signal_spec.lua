@@ -23,6 +23,17 @@ describe("native.signal", function()
     assert.equal("cancelled", err.kind)
   end))
 
+  it("is seen when it came while nobody looked and nothing else is under way", function()
+    assert.equal("USR1", task.run(function()
+      local op = assert(native.signal.wait("USR1"))
+      os.execute("kill -USR1 $PPID")
+      local name, next_op = await(op)
+      next_op:cancel()
+      await(next_op)
+      return name
+    end))
+  end)
+
   it("does not keep the loop from being idle", async(function()
     local op = assert(native.signal.wait("USR1"))
     assert.is_false(op:done())

@@ -168,6 +168,9 @@ enum lum_poll lum_engine_poll(struct lum_engine *eng, int64_t timeout_ms) {
       break;
     }
     if (eng->inflight_count == eng->background_count && timeout_ms < 0) {
+      uv_run(&eng->loop, UV_RUN_NOWAIT); /* a signal that came with the end of the last one */
+      if (eng->done_head || eng->woken)
+        continue;
       result = LUM_POLL_IDLE;
       break;
     }
