@@ -176,7 +176,7 @@ function M.spawn(options)
   connected, connection, err = pcall(options.engine.hijack, options.engine, "/exec/" .. self.exec .. "/start",
     { Detach = false, Tty = options.pty or false }, START)
   if not connected or not connection then
-    if options.pty and not (connected and err.status) then -- it may have begun, and a terminal's shell does not see that we are gone
+    if options.pty and not (connected and err.status) then -- it may have begun; a terminal's shell does not see us go
       pcall(task.shield, CLEANUP, run.sweep, self.engine, self.prey)
     end
     if not connected then
