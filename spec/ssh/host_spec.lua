@@ -79,13 +79,26 @@ describe("ssh: the login shell", function()
 
   it("starts slowly: commands find one that waits", async(30, function()
     on_host({ prepare = function(server)
-      scratch.write(server.dir .. "/home/.bashrc",
-        "echo slow; echo down >&2; while [ -e $HOME/gate ]; do sleep 0.05; done\n")
+      scratch.write(server.dir .. "/home/.bashrc", "echo slow; echo down >&2; sleep 0.2\n"
+        .. "echo $$ >>$HOME/started; while [ -e $HOME/gate ]; do sleep 0.05; done\n")
     end }, function(box, server)
-      box:exec("true")
-      task.sleep(1) -- until the one that waits has started
+      local function started()
+        local shells = {}
+        for pid in scratch.read(server.dir .. "/home/started"):gmatch("%d+") do
+          shells[pid] = true
+        end
+        return shells
+      end
+      local before, used = started(), box:exec("echo $$").stdout:match("%d+")
+      local waiting
+      repeat
+        task.sleep(0.05)
+        for pid in pairs(started()) do
+          waiting = waiting or pid ~= used and not before[pid]
+        end
+      until waiting
       scratch.write(server.dir .. "/home/gate", "") -- no other one gets any further
-      assert.are.equal("quick\n", box:exec("echo quick", { timeout = 10 }).stdout)
+      assert.are.equal("quick\n", box:exec("echo quick", { timeout = 20 }).stdout)
       os.remove(server.dir .. "/home/gate")
       assert.are.equal("one\ntwo\n", box:exec("echo one; echo two >&2", { merge = true }).stdout)
       works(box)
