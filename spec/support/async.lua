@@ -33,9 +33,9 @@ local flush = rawget(_G, "jit") and rawget(_G, "jit").flush
 --- Lets what is closing finish closing, until no more is left than `alive` operations and `handles` handles.
 local function quiesce(alive, handles)
   local deadline = loop.monotonic() + 15
-  native.http.close_idle()
   repeat
     task.sleep(0.001)
+    native.http.close_idle() -- does nothing while a request is under way
     if flush then
       flush() -- compiled code keeps what it has seen from the collector
     end
