@@ -10,7 +10,7 @@ local M = { build = lfs.currentdir() .. "/build" }
 function M.options(folder, name, more)
   -- One at a time: spec files run side by side, and ninja does not look out for another.
   local made = assert(task.await(native.process.run({ merge = true, env = { "PATH=" .. os.getenv("PATH") },
-    argv = { "flock", M.build .. "/embedding_hosts.lock", "cmake", "--build", M.build, "--target", "embedding_hosts" } })))
+    argv = { "flock", M.build .. "/build.lock", "cmake", "--build", M.build, "--target", "embedding_hosts" } })))
   assert(made.exit_code == 0, made.stdout)
   local options = { argv = { M.build .. "/tools/" .. name }, timeout = 60,
     env = { "PATH=" .. os.getenv("PATH"), "LUARIUM_STATE_DIR=" .. folder .. "/state", "LD_LIBRARY_PATH=" .. M.build } }

@@ -18,7 +18,7 @@ local function build()
   local module = package.searchpath and package.searchpath("luarium.native", package.cpath)
     or scratch.sh("ls -d build/*/luarium/native.so | head -n 1")
   local dir = module:match("^(.*)/[^/]+/luarium/native%.so$")
-  scratch.sh(("cmake --build %s --target tcp_proxy"):format(dir))
+  scratch.sh(("flock %s/build.lock cmake --build %s --target tcp_proxy"):format(dir, dir)) -- other files build there, too
   program = dir .. "/bench/tcp_proxy"
   return program
 end

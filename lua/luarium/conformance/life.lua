@@ -199,7 +199,8 @@ check("destroy ends everything that runs in it", { own = true }, function(c)
   local running
   task.scope(function(scope)
     scope:spawn(function()
-      running = { pcall(box.exec, box, plain.code .. " & " .. quiet.code .. " & " .. detached.code .. " & wait") }
+      running = { pcall(box.exec, box, plain.code .. " & " .. quiet.code .. " & " .. detached.code
+        .. " & wait; sleep 60") } -- to be killed itself, though they are killed before it
     end)
     for _, beat in ipairs({ plain, quiet, detached }) do
       beat:await_start()
