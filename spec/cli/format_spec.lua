@@ -22,6 +22,11 @@ describe("cli.format", function()
       { "ab\27[m", 22 } }))
   end)
 
+  it("is not held up by a run of blanks", function() -- minutes, when each blank of it is looked at again and again
+    local blanks = (" "):rep(300000)
+    assert.equal("A" .. blanks .. "  B\n" .. blanks .. "x  y\n", format.table({ { "A", "B" }, { blanks .. "x", "y" } }))
+  end)
+
   it("shows times and sizes", function()
     local times = {}
     for i, seconds in ipairs({ 0.04, 9.94, 10, 99, 185, 3600, 7805, 200000 }) do

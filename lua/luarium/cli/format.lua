@@ -1,5 +1,6 @@
 --- Tables, times and sizes for people.
 local log = require "luarium.log"
+local trim_end = require("luarium.text").trim_end
 
 local M = {}
 
@@ -101,7 +102,7 @@ function M.table(rows)
     for i, cell in ipairs(row) do
       cells[i] = i < #row and M.pad(cell, widths[i]) or cell
     end
-    lines[#lines + 1] = (table.concat(cells, "  "):gsub("%s+$", ""))
+    lines[#lines + 1] = trim_end(table.concat(cells, "  "))
   end
   return table.concat(lines, "\n") .. "\n"
 end

@@ -4,6 +4,7 @@ local errors = require "luarium.error"
 local log = require "luarium.log"
 local options_of = require "luarium.docker.options"
 local task = require "luarium.task"
+local trim_end = require("luarium.text").trim_end
 
 local M = {}
 
@@ -141,7 +142,7 @@ local function read_log(engine, id)
   if type(text) ~= "string" then
     return ""
   end
-  return log.neutral(text:gsub("[%z\1\2]%z%z%z....", "")):gsub("%s+$", ""):sub(-300)
+  return trim_end(log.neutral((text:gsub("[%z\1\2]%z%z%z....", "")))):sub(-300)
 end
 
 --- The last words of a container. The engine may write them down a little later than its end.

@@ -9,6 +9,7 @@ local json = require "luarium.json"
 local log = require "luarium.log"
 local native = require "luarium.native"
 local task = require "luarium.task"
+local trim_end = require("luarium.text").trim_end
 
 local M = {}
 
@@ -200,7 +201,7 @@ end
 --- What went wrong, in which step, and what that had said.
 local function at_step(message, step, said)
   said = said:gsub("\27%[[%d;]*%a", ""):gsub("%-%-%->[^\n]*\n?", "")
-  said = log.neutral(said):gsub("^%s+", ""):gsub("%s+$", "")
+  said = trim_end((log.neutral(said):gsub("^%s+", "")))
   return ("%s (%s)%s"):format(message, log.neutral(step:sub(1, 100)), said ~= "" and ": " .. said or "")
 end
 

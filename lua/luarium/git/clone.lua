@@ -126,7 +126,7 @@ local function attempt(job, source)
     timeout = remaining(job), hint = job.hint, on_progress = job.on_progress,
   })
   if ok then
-    return result.stdout:match("(%x+)%s*$")
+    return result.stdout:sub(-100):match("(%x+)%s*$")
   elseif errors.is(result, "timeout") or errors.is(result, "cancelled") then
     clean_up(job, name)
   end

@@ -271,7 +271,7 @@ function Repo:commit(message, options)
     end
     error(result, 0)
   end
-  return (result.stdout:match("(%x+)%s*$"))
+  return (result.stdout:sub(-100):match("(%x+)%s*$"))
 end
 
 --- Applies a patch to the working tree; nothing is changed when any part of it does not fit.

@@ -10,6 +10,7 @@ local remote = require "luarium.ssh.remote"
 local scripts = require "luarium.ssh.scripts"
 local shell = require "luarium.provider.emulate.shell"
 local task = require "luarium.task"
+local trim_end = require("luarium.text").trim_end
 
 local await = task.await
 
@@ -376,7 +377,7 @@ end
 function Machine:dial_failure(options)
   local result = remote.script(self.pool, scripts.dial, { options.socket })
   if result and result.exit_code ~= 0 then
-    local words = log.neutral(result.stderr):gsub("%s+$", ""):sub(-300)
+    local words = trim_end(log.neutral(result.stderr)):sub(-300)
     return words ~= "" and words or ("exit code %d"):format(result.exit_code)
   end
 end

@@ -7,6 +7,7 @@ local scheduler = require "luarium.task.scheduler"
 local scripts = require "luarium.ssh.scripts"
 local task = require "luarium.task"
 local text = require "luarium.ssh.text"
+local trim_end = require("luarium.text").trim_end
 
 local await = task.await
 local monotonic = native.loop.monotonic
@@ -142,7 +143,7 @@ function Process:kill(signal)
   if not result then
     return nil, err
   elseif result.exit_code ~= 0 then
-    return nil, errors.new("invalid", "process.kill: " .. result.stderr:gsub("%s+$", ""))
+    return nil, errors.new("invalid", "process.kill: " .. trim_end(result.stderr))
   end
   return true
 end
@@ -309,7 +310,7 @@ local function put_line(pool, command, line)
   elseif result.exit_code == 3 then
     return nil, errors.new("sandbox_gone", "the sandbox no longer exists")
   elseif result.exit_code ~= 0 then
-    return nil, errors.new("io", "ssh: cannot write " .. path .. ": " .. result.stderr:gsub("%s+$", ""))
+    return nil, errors.new("io", "ssh: cannot write " .. path .. ": " .. trim_end(result.stderr))
   end
   return path
 end

@@ -1,5 +1,6 @@
 --- Operations in words: what they are about, how they ended, how far they are.
 local format = require "luarium.cli.format"
+local trim_end = require("luarium.text").trim_end
 
 local M = {}
 
@@ -17,7 +18,7 @@ end
 
 local function first_line(text)
   local line = text:match("^%s*([^\n]*)") or ""
-  return #line < #text:gsub("%s+$", "") and line .. " ..." or line
+  return #line < #trim_end(text) and line .. " ..." or line
 end
 
 --- git's own command, without the settings in front of it.

@@ -5,6 +5,7 @@
 local errors = require "luarium.error"
 local log = require "luarium.log"
 local task = require "luarium.task"
+local trim_end = require("luarium.text").trim_end
 
 local M = {}
 
@@ -121,7 +122,7 @@ local function from_text(what, result)
       return errors.new("invalid", what .. ": a folder cannot move into itself", { name = "EINVAL" })
     end
   end
-  local said = M.show((result.stderr:gsub("%s+$", "")))
+  local said = M.show(trim_end(result.stderr))
   return errors.new("io", ("%s: failed with exit code %s%s"):format(what, tostring(result.exit_code),
     said ~= "" and ": " .. said or ""))
 end
