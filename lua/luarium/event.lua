@@ -213,19 +213,23 @@ end
 
 --- Appends every event to a file, one JSON object a line.
 ---@param path string
----@return fun() close
+---@return fun(): luarium.Error? close tells of what could not be written
 function M.to_file(path)
   local file, message = io.open(path, "a")
   if not file then
     errors.raise("io", ("the event file %s cannot be opened: %s"):format(path, message))
   end
-  file:setvbuf("line")
+  file:setvbuf("no") -- with a buffer, glibc does not tell which write failed
+  local fault
   local off = M.on("*", function(record)
-    file:write(M.to_json(record), "\n")
+    local written, why = file:write(M.to_json(record) .. "\n")
+    fault = fault or not written and why
   end)
   return function()
     off()
-    file:close()
+    local closed, why = file:close()
+    fault = fault or not closed and why
+    return fault and errors.new("io", ("the event file %s is not complete: %s"):format(path, fault)) or nil
   end
 end
 

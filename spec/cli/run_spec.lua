@@ -218,6 +218,16 @@ describe("luarium run", function()
     assert.same({ "run:start", "sandbox.create:start", "sandbox.create:stop", "sandbox.exec:start", "output",
       "sandbox.exec:stop", "sandbox.destroy:start", "sandbox.destroy:stop", "run:stop" }, seen)
   end))
+
+  it("fails when the events could not be kept, and still tells how the script failed", within(function(place)
+    local incomplete = "the event file /dev/full is not complete: No space left on device"
+    for text, expected in pairs({ [""] = 1, ["os.exit(0)"] = 1, ["os.exit(7)"] = 7, ["error('mine', 0)"] = 1 }) do
+      local result = script(place, text, { "--events", "/dev/full" })
+      assert.equal(expected, result.exit_code, text)
+      assert.truthy(result.stderr:find(incomplete, 1, true), result.stderr)
+      assert.equal(text:find("mine") ~= nil, result.stderr:find("mine", 1, true) ~= nil, result.stderr)
+    end
+  end))
 end)
 
 describe("signals", function()

@@ -121,11 +121,14 @@ local function run(args, context)
     end
     value = run_script(script, given, args, context)
   end)
-  if close_events then
-    close_events()
-  end
+  local fault = close_events and close_events()
   require("luarium.cli.main_task").note_open(context)
   local code = require("luarium.script").exit_code(not ok and err or nil)
+  if fault and (ok or code == 0) then
+    error(fault, 0)
+  elseif fault then
+    context:note("%s", fault.message)
+  end
   if code then
     return code
   elseif not ok then
