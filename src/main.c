@@ -2,6 +2,7 @@
  * (in the source tree while it lies in its build folder, else inside itself), runs luarium.cli and
  * exits with its code. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,17 @@ static void open_standard_streams(void) {
       _exit(125);
 }
 
+/* Lua's print does not tell what it could not write, and a later flush says that all is well. */
+static int checked(int code) {
+  if (code != 0 || (fflush(stdout) == 0 && !ferror(stdout)))
+    return code;
+  struct pollfd out = {STDOUT_FILENO, 0, 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR))
+    return 128 + SIGPIPE; /* whoever read it went away */
+  fputs("luarium: standard output cannot be written: not all of it was kept\n", stderr);
+  return 1;
+}
+
 int main(int argc, char **argv) {
   open_standard_streams();
   restore_signals();
@@ -111,5 +123,5 @@ int main(int argc, char **argv) {
   else
     fprintf(stderr, "luarium: internal error: %s\n", lua_tostring(L, -1));
   lua_close(L);
-  return code;
+  return checked(code);
 }

@@ -219,6 +219,16 @@ describe("luarium run", function()
       "sandbox.exec:stop", "sandbox.destroy:start", "sandbox.destroy:stop", "run:stop" }, seen)
   end))
 
+  it("fails when what it prints cannot be written", within(function(place)
+    place:write("script.lua", "print('lost') for i = 1, 100000 do print(i) end") -- more than a pipe holds
+    local result = place:run({}, { argv = { "sh", "-c", [["$0" run script.lua >/dev/full]], place.program } })
+    assert.same({ 1, "luarium: standard output cannot be written: not all of it was kept\n" },
+      { result.exit_code, result.stderr })
+    result = place:run({}, { argv = { "bash", "-c", [["$0" run script.lua | true; exit ${PIPESTATUS[0]}]],
+      place.program } })
+    assert.same({ 141, "" }, { result.exit_code, result.stderr })
+  end))
+
   it("fails when the events could not be kept, and still tells how the script failed", within(function(place)
     local incomplete = "the event file /dev/full is not complete: No space left on device"
     for text, expected in pairs({ [""] = 1, ["os.exit(0)"] = 1, ["os.exit(7)"] = 7, ["error('mine', 0)"] = 1 }) do
