@@ -74,17 +74,19 @@ return provider.define {
   -- Makes a sandbox. spec has id (ours: give it to the vendor as name or label, so that `list` finds it again after a
   -- crash), name, image, env, labels, timeout. `data` may hold plain values that reconnecting needs.
   create = function(self, spec)
-    local path = path_of(self, spec.id)
-    local ok, err = await(fs.mkdir(path, { parents = true, mode = 448 })) -- 0700
-    if not ok then
-      return nil, err
+    local path, ok, err = path_of(self, spec.id)
+    for _, name in ipairs({ "work", "home", "tmp" }) do
+      ok, err = await(fs.mkdir(path .. "/" .. name, { parents = true, mode = 448 })) -- 0700
+      if not ok then
+        return nil, err
+      end
     end
     local facts = { external_id = spec.id, status = "running", name = spec.name, labels = spec.labels }
     ok, err = await(fs.write_file(path .. ".json", json.encode(facts), { mode = 384, atomic = true })) -- 0600
     if not ok then
       return nil, err
     end
-    return { external_id = spec.id, status = "running", cwd = path, data = {} }
+    return { external_id = spec.id, status = "running", cwd = path .. "/work", data = {} }
   end,
 
   get = get,
@@ -123,15 +125,19 @@ return provider.define {
   -- stdin and max_output among the options; it returns { exit_code =, signal =, stdout =, stderr =, stdout_bytes =,
   -- stderr_bytes =, truncated =, timed_out =, duration = }.
   spawn = function(self, box, command, options)
-    if not fs.exists(path_of(self, box.external_id)) then
+    local path = path_of(self, box.external_id)
+    if not fs.exists(path) then
       return gone(box.external_id)
     end
     if options.user then
       return nil, errors.new("unsupported", "@NAME@ runs everything as one user: leave out `user`")
     end
-    local cookie = "LUARIUM_SANDBOX=" .. box.external_id -- how destroy finds what is still running
-    local env = { cookie, "PATH=" .. (os.getenv("PATH") or "/usr/bin:/bin") }
+    local variables = { PATH = os.getenv("PATH") or "/usr/bin:/bin", HOME = path .. "/home", TMPDIR = path .. "/tmp" }
     for key, value in pairs(options.env or {}) do
+      variables[key] = value
+    end
+    local env = { "LUARIUM_SANDBOX=" .. box.external_id } -- how destroy finds what is still running
+    for key, value in pairs(variables) do
       env[#env + 1] = key .. "=" .. value
     end
     local handle, err = process.spawn({
