@@ -173,7 +173,7 @@ end
 local function process_options(self, box, command, options)
   if options.user then
     return nil, errors.new("unsupported",
-      "the local provider runs everything as you: leave out `user`, or use docker or ssh")
+      ("provider '%s' runs everything as one user: leave out `user`, or use docker or ssh"):format(self.definition.name))
   end
   local env, cookie = environment(self, box, options.env, options.pty)
   local stdin = options.stdin
