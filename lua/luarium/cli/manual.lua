@@ -29,7 +29,7 @@ M.files = {
 }
 
 local INTRODUCTION = "Luarium runs AI coding agents in sandboxes: a Lua script creates a sandbox, clones a repository "
-  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, the beginning of it, "
+  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, its beginning or end, "
   .. "or its name."
 
 local JSON = "With --json standard output has JSON, one value a line: `run` every event and at the end the result, "

@@ -36,7 +36,7 @@ return {
   example = "luarium attach demo build\nluarium attach demo build --offset 4096",
   failed_code = 125,
   arguments = {
-    { "box", about = "id, beginning of an id, or name" },
+    { "box", about = "id, its beginning or end, or name" },
     { "job", about = "its key, or the beginning of one" },
   },
   options = {

@@ -19,7 +19,7 @@ return {
   summary = "list the jobs of a sandbox, or end them",
   about = "Jobs are commands that go on without us: `luarium exec --detach` starts one, `luarium attach` follows it.",
   example = "luarium jobs demo\nluarium jobs demo --kill build\nluarium jobs demo --remove build",
-  arguments = { { "box", about = "id, beginning of an id, or name" } },
+  arguments = { { "box", about = "id, its beginning or end, or name" } },
   options = {
     { "--kill", value = "JOB", many = true, about = "end this one and all it started; a key or the beginning of one" },
     { "--signal", value = "NAME", about = "with --kill: send this instead of SIGKILL" },
