@@ -87,6 +87,18 @@ local function start_failure(self, cwd)
   return outcome.lost(self, "the connection was lost before the command began", err or self.broken)
 end
 
+--- Ends a terminal's shell that was never heard of: it does not see that we are gone, and may begin after a sweep.
+local function end_unheard(self)
+  for attempt = 1, 10 do
+    run.sweep(self.engine, self.prey)
+    local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
+    if not facts and err.status == 404 or facts and not facts.Running and facts.ExitCode then
+      return
+    end
+    task.sleep(0.05 * attempt)
+  end
+end
+
 --- The connection is there: waits for the hello, then lets the command begin.
 local function begin(self, options)
   self.reader = task.spawn_background("output of an exec", output.read_all, self)
@@ -176,8 +188,8 @@ function M.spawn(options)
   connected, connection, err = pcall(options.engine.hijack, options.engine, "/exec/" .. self.exec .. "/start",
     { Detach = false, Tty = options.pty or false }, START)
   if not connected or not connection then
-    if options.pty and not (connected and err.status) then -- it may have begun; a terminal's shell does not see us go
-      pcall(task.shield, CLEANUP, run.sweep, self.engine, self.prey)
+    if options.pty and not (connected and err.status) then -- it may have begun all the same
+      pcall(task.shield, CLEANUP, end_unheard, self)
     end
     if not connected then
       error(connection, 0)
@@ -194,8 +206,10 @@ function M.spawn(options)
     return self
   end
   process.release(self) -- without its line the command never begins; should that line be on its way, it is found
-  if self.state == "running" or self.pty and not self.state then -- a terminal's shell does not see that we are gone
+  if self.state == "running" then
     pcall(task.shield, CLEANUP, process.sweep, self)
+  elseif self.pty and not self.state then
+    pcall(task.shield, CLEANUP, end_unheard, self)
   end
   if not ok then
     error(begun, 0)
