@@ -50,7 +50,11 @@ function M.improve(message)
       names[#names + 1] = candidate
     end)
     local near = name and check.nearest(name, names)
-    if near and near ~= name then
+    local sandbox = sort == "method" and package.loaded["luarium.sandbox"]
+    if sandbox and sandbox.methods[name] then
+      return message
+        .. ": it is a method of sandboxes; luarium.list() gives records, luarium.reconnect(record.id) the sandbox"
+    elseif near and near ~= name then
       return ("%s: did you mean '%s'?"):format(message, near)
     end
   end

@@ -18,6 +18,7 @@ require "luarium.sandbox.command"
 require "luarium.sandbox.files"
 require "luarium.sandbox.jobs"
 require "luarium.sandbox.life"
+object.guard_methods()
 
 local M = { instance_of = object.instance_of, call = object.call, methods = object.methods }
 

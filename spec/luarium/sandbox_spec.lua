@@ -104,6 +104,30 @@ describe("sandbox", function()
     end))
   end
 
+  it("teaches the colon, and that a record is no sandbox", with_state(function()
+    luarium.with({}, function(box)
+      for _, name in ipairs({ "exec", "read_file", "ls", "job", "destroy" }) do
+        for _, first in ipairs({ "text", { "a", "list" } }) do
+          assert.equal(("%s: expected a sandbox in front, got a %s: write box:%s(...), with a colon"):format(name, type(first),
+            name), fails("invalid", box[name], first))
+        end
+        assert.matches("got nothing: write box:" .. name, fails("invalid", box[name]), 1, true)
+      end
+      local _, err = luarium.try(function() return luarium.list()[1]:exec("true") end)
+      assert.matches("luarium.reconnect(record.id) the sandbox", err.message, 1, true)
+    end)
+    assert.same({}, luarium.list())
+  end))
+
+  it("says which provider takes no user", with_state(function()
+    for _, name in ipairs({ "local", "bubblewrap" }) do
+      luarium.with({ provider = name }, function(box)
+        assert.matches("provider '" .. name .. "' runs everything as one user",
+          fails("unsupported", box.exec, box, "true", { user = "nobody" }), 1, true)
+      end)
+    end
+  end))
+
   it("refuses wrong arguments with one clear error, and leaves nothing", with_state(function()
     assert.truthy(fails("invalid", luarium.create, { image = 5, tiemout = 3 }):find("did you mean 'timeout'", 1, true))
     assert.truthy(fails("unsupported", luarium.create, { network = false }):find("cannot do `network`", 1, true))

@@ -60,6 +60,20 @@ function M.reveal_map(map)
   return plain, sources
 end
 
+--- Makes each method say what is wrong when it is called with a dot. Called once, when all methods are there.
+function M.guard_methods()
+  for name, method in pairs(Sandbox) do
+    Sandbox[name] = function(self, ...)
+      if type(self) ~= "table" or self.external_id == nil then
+        local got = type(self) == "nil" and "nothing" or "a " .. type(self)
+        errors.raise("invalid",
+          ("%s: expected a sandbox in front, got %s: write box:%s(...), with a colon"):format(name, got, name))
+      end
+      return method(self, ...)
+    end
+  end
+end
+
 function M.attach(record, instance, env)
   local box = setmetatable({
     id = record.id, name = record.name, provider = record.provider, external_id = record.external_id,
