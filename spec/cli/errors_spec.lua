@@ -94,6 +94,13 @@ describe("an error", function()
 end)
 
 describe("luarium doctor", function()
+  it("leaves nothing in a state folder that it cannot write", within(function(place)
+    local line = [[trap '' XFSZ; ulimit -f 0; "$0" doctor; find "$1" -name .doctor]] -- every file is too long
+    local result = place:run({}, { argv = { "bash", "-c", line, place.program, place.dir } })
+    assert.match("fail%s+state%s+write %S+/%.doctor: ", result.stdout)
+    assert.falsy(result.stdout:find("/.doctor\n", 1, true), result.stdout)
+  end))
+
   it("explains every check", within(function(place)
     local checks = json.decode(place:ok({ "doctor", "--json" })).checks
     assert(#checks > 5)

@@ -126,6 +126,7 @@ local function state_folder(config)
   local written
   written, err = await(fs.write_file(probe, "x", { mode = 384 }))
   if not written then
+    await(fs.remove(probe)) -- a full disk may have room for its name
     return "fail", err.message, "make it writable, or choose another folder with LUARIUM_STATE_DIR"
   end
   await(fs.remove(probe))
@@ -170,9 +171,10 @@ local function clock(config)
   if now < 1704067200 then -- 2024
     return "fail", os.date("it is %Y-%m-%d here"), "set the clock: certificates and lifetimes depend on it"
   end
-  if await(fs.write_file(path, "x", { mode = 384 })) then
-    local facts = await(fs.stat(path))
-    await(fs.remove(path))
+  local written = await(fs.write_file(path, "x", { mode = 384 }))
+  local facts = written and await(fs.stat(path))
+  await(fs.remove(path))
+  if written then
     local skew = facts and math.abs(facts.mtime - now) or 0
     if skew > 5 then
       return "warn", ("the file system's clock is %.0f s away from ours"):format(skew),
