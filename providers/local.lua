@@ -172,8 +172,8 @@ end
 
 local function process_options(self, box, command, options)
   if options.user then
-    return nil, errors.new("unsupported",
-      ("provider '%s' runs everything as one user: leave out `user`, or use docker or ssh"):format(self.definition.name))
+    local text = "provider '%s' runs everything as one user: leave out `user`, or use docker or ssh"
+    return nil, errors.new("unsupported", text:format(self.definition.name))
   end
   local env, cookie = environment(self, box, options.env, options.pty)
   local stdin = options.stdin

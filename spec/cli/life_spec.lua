@@ -61,7 +61,8 @@ describe("the life of a sandbox, by commands:", function()
     local said = fails(place, 1, { "stop", "unable", "able" })
     assert.matches("1 of 2 could not be stopped; " .. unable .. ": stop: " .. advice, said, 1, true)
     assert.equal("stopped", status(place, "able"))
-    for command, text in pairs({ pause = "has no 'pause': leave it running", snapshot = "has no 'snapshot': download what matters",
+    for command, text in pairs({ pause = "has no 'pause': leave it running",
+      snapshot = "has no 'snapshot': download what matters",
       fork = "has no 'fork': create another one and upload into it" }) do
       assert.matches(text, (fails(place, 1, { command, "unable" })), 1, true)
     end

@@ -29,8 +29,8 @@ M.files = {
 }
 
 local INTRODUCTION = "Luarium runs AI coding agents in sandboxes: a Lua script creates a sandbox, clones a repository "
-  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, its beginning or end, "
-  .. "or its name."
+  .. "into it, runs an agent, collects the results and destroys it. A sandbox is named by its id, its beginning or "
+  .. "end, or its name."
 
 local JSON = "With --json standard output has JSON, one value a line: `run` every event and at the end the result, "
   .. "`logs` every record, others one value. An error is one line on standard error, with its `kind`, "
