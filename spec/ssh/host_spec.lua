@@ -3,6 +3,7 @@ local async = require "spec.support.async"
 local config = require "luarium.config"
 local luarium = require "luarium"
 local native = require "luarium.native"
+local processes = require "spec.support.processes"
 local scratch = require "spec.support.scratch"
 local ssh = require "luarium.ssh"
 local sshd = require "spec.support.sshd"
@@ -275,7 +276,6 @@ Host *
   local with_socat = scratch.it_if(it, pending, has("socat"), "socat")
   with_socat("with a ProxyCommand runs it, and ends it with the connection", async(30, function()
     local server = sshd.start()
-    local mark = native.crypto.hex_encode(native.crypto.random(6))
     local ok, err = pcall(state.with, function()
       local file = server.dir .. "/ssh_config"
       scratch.write(file, ([[
@@ -283,19 +283,16 @@ Host x
   HostName 127.0.0.1
   Port %d
   IdentityFile %s/id
-  ProxyCommand sh -c 'socat - TCP:%%h:%%p; : %s' # %%n as %%r
+  ProxyCommand sh -c 'echo $$ >%s/proxy_pid; socat - TCP:%%h:%%p; : %%n %%r'
   ProxyJump never.used
-]]):format(server.port, server.dir, mark))
+]]):format(server.port, server.dir, server.dir))
       luarium.configure({ providers = { host = { "ssh", host = "x", ssh_config = file, agent = false,
         known_hosts = server.dir .. "/known_hosts" } } })
       luarium.with({ provider = "host" }, works)
-      assert.are_not.equal("", scratch.sh(("pgrep -f '%s' || true"):format(mark:sub(1, -2) .. "[" .. mark:sub(-1) .. "]")))
+      local pid = scratch.read(server.dir .. "/proxy_pid"):match("%d+")
+      assert.is_true(processes.is_alive(pid))
       config.reset()
-      local deadline = native.loop.monotonic() + 10
-      while scratch.sh(("pgrep -f '%s' || true"):format(mark:sub(1, -2) .. "[" .. mark:sub(-1) .. "]")) ~= "" do
-        assert(native.loop.monotonic() < deadline, "the command survived")
-        task.sleep(0.02)
-      end
+      processes.expect_dead(pid)
     end)
     server:stop()
     assert(ok, err)
