@@ -154,18 +154,30 @@ local function env(name)
   return value ~= "" and value or nil
 end
 
---- Where state is kept; not made here.
----@return string
-function M.state_dir()
-  local home = os.getenv("XDG_STATE_HOME") or (os.getenv("HOME") or "/tmp") .. "/.local/state"
-  return settings.state_dir or env("LUARIUM_STATE_DIR") or home .. "/luarium"
+--- A folder of the user: that of a variable of the XDG specification, which wants relative paths to be ignored, else
+--- one below HOME.
+local function user_folder(variable, below)
+  local path = env(variable)
+  if path and path:sub(1, 1) == "/" then
+    return path .. "/luarium"
+  end
+  local home = env("HOME") or "/tmp"
+  if home:sub(1, 1) ~= "/" then
+    errors.raise("invalid", ("the variable HOME is %q: expected an absolute path"):format(home))
+  end
+  return home .. below .. "/luarium"
 end
 
---- Where what can be made again is kept, such as git mirrors.
+--- Where state is kept; not made here. Raises `invalid` for a HOME that is no absolute path.
+---@return string
+function M.state_dir()
+  return settings.state_dir or env("LUARIUM_STATE_DIR") or user_folder("XDG_STATE_HOME", "/.local/state")
+end
+
+--- Where what can be made again is kept, such as git mirrors. Raises as state_dir.
 ---@return string
 function M.cache_dir()
-  local home = os.getenv("XDG_CACHE_HOME") or (os.getenv("HOME") or "/tmp") .. "/.cache"
-  return settings.cache_dir or env("LUARIUM_CACHE_DIR") or home .. "/luarium"
+  return settings.cache_dir or env("LUARIUM_CACHE_DIR") or user_folder("XDG_CACHE_HOME", "/.cache")
 end
 
 --- The provider's name that counts: the argument, LUARIUM_PROVIDER, SANDBOX_PROVIDER, the configured default, local.

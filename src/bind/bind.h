@@ -23,6 +23,7 @@ struct lum_op_box {
 /* How long a script may compute without waiting, and since when it does. */
 struct lum_guard {
   double limit, since; /* seconds; limit 0: off */
+  double cpu_since;    /* of the thread, at the first look since then; -1: none yet */
   int raised;
 };
 

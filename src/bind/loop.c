@@ -121,6 +121,17 @@ static void raise_interrupted(lua_State *L, struct lum_guard *guard, int signum)
   lua_error(L);
 }
 
+/* Time that passed is cheap to ask for, but a process that was stopped, or had to wait for a
+ * processor, has not computed. */
+static bool is_over(struct lum_guard *guard) {
+  if (guard->limit <= 0)
+    return false;
+  if (guard->cpu_since < 0)
+    guard->cpu_since = lum_thread_cpu();
+  return lum_monotonic() - guard->since >= guard->limit &&
+         lum_thread_cpu() - guard->cpu_since >= guard->limit;
+}
+
 static void guard_hook(lua_State *L, lua_Debug *ar) {
   struct lum_guard *guard = lum_bind_guard(L);
   if (guard->raised >= INSIST_AFTER && is_library(L, ar))
@@ -129,7 +140,7 @@ static void guard_hook(lua_State *L, lua_Debug *ar) {
   lum_engine_breathe(eng); /* a signal is seen although the script never waits */
   if (eng->interrupted != 0)
     raise_interrupted(L, guard, eng->interrupted);
-  if (guard->limit <= 0 || lum_monotonic() - guard->since < guard->limit) {
+  if (!is_over(guard)) {
     if (lua_gethookcount(L) != GUARD_STEPS) /* it waits again: no need to insist any longer */
       lua_sethook(L, guard_hook, LUA_MASKCOUNT, GUARD_STEPS);
     return;
@@ -165,6 +176,7 @@ static int loop_mark(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &marked_key);
   struct lum_guard *guard = lum_bind_guard(L);
   guard->since = lum_monotonic();
+  guard->cpu_since = -1;
   guard->raised = 0;
   return 0;
 }

@@ -225,6 +225,10 @@ double lum_monotonic(void) {
   return clock_seconds(CLOCK_MONOTONIC);
 }
 
+double lum_thread_cpu(void) {
+  return clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
 double lum_realtime(void) {
   return clock_seconds(CLOCK_REALTIME);
 }

@@ -65,6 +65,7 @@ void lum_engine_wake(struct lum_engine *eng);
 
 /* Seconds on the monotonic clock, and since the epoch. */
 double lum_monotonic(void);
+double lum_thread_cpu(void); /* what the calling thread has computed */
 double lum_realtime(void);
 
 /* Active libuv handles that are not the engine's own: for leak checks. */

@@ -75,11 +75,17 @@ end
 ---@param box luarium.Sandbox
 ---@param ignored string[]? options that were given in vain
 function M.print_made(context, box, ignored)
-  if context.json then
-    context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
-      status = box.status, cwd = box.cwd, expires_at = box.expires_at, ignored = ignored })
-  else
-    context:print("%s", box.id)
+  local ok, err = pcall(function()
+    if context.json then
+      context:print_json({ id = box.id, name = box.name, provider = box.provider, external_id = box.external_id,
+        status = box.status, cwd = box.cwd, expires_at = box.expires_at, ignored = ignored })
+    else
+      context:print("%s", box.id)
+    end
+  end)
+  if not ok then -- nobody else would know its name
+    context:note("luarium: made: %s", box.id)
+    error(err, 0)
   end
 end
 

@@ -122,9 +122,9 @@ local function wait_for_room(self)
     if task.cancel_reason() then
       error(task.cancel_reason(), 0)
     elseif not in_time then
-      local facts = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
-      if not facts or not facts.Running then
-        return
+      local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
+      if facts and not facts.Running or err and err.kind == "not_found" then
+        return -- of an engine that does not answer nothing is known: what comes would have to be dropped
       end
     end
   end

@@ -120,11 +120,8 @@ local function begin(self, options)
     end
     self.echo = true
   end
-  if self.at_end then -- right after the hello, or meanwhile
-    return nil, start_failure(self, options.cwd)
-  end
   self.began = native.loop.monotonic()
-  if not self.at_end then -- else it is closed
+  if not self.at_end then -- else it ended right after the hello, or meanwhile
     local ok, err = self.connection:write("\n")
     if ok then
       return true
