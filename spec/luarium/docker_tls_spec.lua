@@ -77,7 +77,6 @@ describe("docker over TCP", function()
     local err = kind_of({ host = "tcp://192.0.2.1:2375" })
     assert.equal("invalid", err.kind)
     assert.is_truthy(err.message:find("allow_plain", 1, true))
-    assert.equal("unsupported", kind_of({ host = "ssh://somewhere" }).kind)
     for _, name in ipairs({ "tcp://", "nonsense", "ftp://x" }) do
       assert.equal("invalid", kind_of({ host = name }).kind, name)
     end

@@ -195,7 +195,8 @@ function M.start(options)
   local dir = scratch.make()
   scratch.write(dir .. "/keeper.sh", KEEPER)
   math.randomseed(os.time() + tonumber(dir:sub(-6), 36) % 100000)
-  local words = { "sh", dir .. "/keeper.sh", dir, "lum" .. dir:sub(-6),
+  -- A session of its own: what ends the test's whole group must not end the keeper before its work.
+  local words = { "setsid", "--wait", "sh", dir .. "/keeper.sh", dir, "lum" .. dir:sub(-6),
     ("10.%d.%d.1/24"):format(math.random(200, 249), math.random(0, 255)), options.data_size or "" }
   for _, word in ipairs(options.args or {}) do
     words[#words + 1] = word:gsub("DIR", dir)

@@ -25,8 +25,8 @@ end
 local KEEPER = [=[
 dir=$1
 export CONTAINERS_CONF=$dir/containers.conf
-run() {
-  podman --root "$dir/root" --runroot "$dir/run" --tmpdir "$dir/tmp" --cgroup-manager cgroupfs --events-backend file "$@"
+run() { # in a subshell: what is killed is podman itself
+  exec podman --root "$dir/root" --runroot "$dir/run" --tmpdir "$dir/tmp" --cgroup-manager cgroupfs --events-backend file "$@"
 }
 run system service --time=0 "unix://$dir/podman.sock" >"$dir/log" 2>&1 </dev/null &
 pid=$!
@@ -34,7 +34,7 @@ tries=0
 while ! [ -S "$dir/podman.sock" ] && kill -0 $pid && [ $tries -lt 200 ]; do tries=$((tries + 1)); sleep 0.05; done
 [ -S "$dir/podman.sock" ] && echo ready >"$dir/ready" || echo failed >"$dir/ready"
 cat >/dev/null
-run rm -fa -t 0 >/dev/null 2>&1
+(run rm -fa -t 0) >/dev/null 2>&1
 kill $pid
 wait $pid
 mount | sed -n "s|.* on \($dir/[^ ]*\) type .*|\1|p" | sort -r | while read -r path; do umount -l "$path"; done
@@ -59,7 +59,8 @@ function M.start()
   scratch.write(dir .. "/containers.conf", '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n')
   local self = setmetatable({ dir = dir, socket = dir .. "/podman.sock", host = "unix://" .. dir .. "/podman.sock",
     image = "busybox:latest" }, Engine) -- it imports under no other tag
-  self.keeper = assert(io.popen(("sh %s/keeper.sh %s"):format(dir, dir), "w"))
+  -- A session of its own: what ends the test's whole group must not end the keeper before its work.
+  self.keeper = assert(io.popen(("setsid --wait sh %s/keeper.sh %s"):format(dir, dir), "w"))
   scratch.sh(("i=0; while ! [ -s %s/ready ] && [ $i -lt 300 ]; do i=$((i + 1)); sleep 0.05; done"):format(dir))
   if not scratch.exists(dir .. "/ready") or scratch.read(dir .. "/ready") ~= "ready\n" then
     local said = scratch.sh("tail -n 5 " .. dir .. "/log || true")
