@@ -1,10 +1,13 @@
 --- The parts of the docker provider that need no engine: frames and marks, the shell around commands, tar, .dockerignore.
+local async = require "spec.support.async"
 local auth = require "luarium.docker.auth"
+local container = require "luarium.docker.container"
 local errors = require "luarium.error"
 local frames = require "luarium.docker.frames"
 local ignore = require "luarium.docker.ignore"
 local options = require "luarium.docker.options"
 local scratch = require "spec.support.scratch"
+local task = require "luarium.task"
 local tar = require "luarium.docker.tar"
 local wrap = require "luarium.docker.wrap"
 
@@ -303,4 +306,38 @@ describe("docker's options", function()
       assert.equal(host, auth.registry_of(image), image)
     end
   end)
+end)
+
+describe("the end of a container", function()
+  it("is told the same to whoever asks while it is being taken away", async(10, function()
+    local removing, removed = task.event("the request"), task.event("the answer")
+    local there = true
+    local engine = { ended = {}, burying = {}, request = function(_, method, path)
+      if method == "DELETE" then
+        there = false
+        removing:set()
+        removed:wait()
+        return true
+      elseif path:find("/logs", 1, true) then
+        return "last words"
+      elseif not there then
+        return nil, errors.new("not_found", "no such container", { status = 404 })
+      end
+      return { Id = "c0ffee", Name = "/x", State = { Status = "exited", ExitCode = 137 }, Config = {} }
+    end }
+    local first, second
+    task.scope(function(scope)
+      scope:spawn(function()
+        first = container.explain({ name = "docker" }, engine, "c0ffee")
+      end)
+      removing:wait()
+      scope:spawn(function()
+        second = container.explain({ name = "docker" }, engine, "c0ffee")
+      end)
+      task.yield()
+      removed:set()
+    end)
+    assert.matches("has ended %(exit code 137%): last words", first.message)
+    assert.equal(first.message, second.message)
+  end))
 end)

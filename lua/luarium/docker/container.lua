@@ -216,7 +216,10 @@ end
 ---@return luarium.Error? err nil when it runs
 function M.explain(self, engine, id)
   local facts, err = M.inspect(engine, id)
-  if not facts then
+  if not facts and engine.burying[id] then -- somebody is about to know more than that it is gone
+    engine.burying[id]:wait()
+    return M.gone(engine, id)
+  elseif not facts then
     return err
   end
   local status = facts.State.Status
