@@ -49,6 +49,16 @@ local function raises(pattern, fn, ...)
 end
 
 describe("luarium.http.request", function()
+  it("gives up idle connections beside a stream that keeps nobody waiting", client(function()
+    local stream = assert(http.open { url = "http://rude/stalled", unix_socket = socket, background = true, version = "1.1" })
+    local request = { url = server.url("/object"), version = "1.1" }
+    assert.is_false(assert(http.request(request)).reused)
+    assert.is_true(assert(http.request(request)).reused)
+    native.http.close_idle()
+    assert.is_false(assert(http.request(request)).reused)
+    stream:close()
+  end))
+
   it("answers with a response that knows JSON", client(function()
     local r = assert(http.request { url = server.url("/object") })
     assert.same({ 200, "1.1", false }, { r.status, r.version, r.reused })

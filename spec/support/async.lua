@@ -35,7 +35,7 @@ local function quiesce(alive, handles)
   local deadline = loop.monotonic() + 15
   repeat
     task.sleep(0.001)
-    native.http.close_idle() -- does nothing while a request is under way
+    native.http.close_idle() -- does nothing while another request is under way
     if flush then
       flush() -- compiled code keeps what it has seen from the collector
     end

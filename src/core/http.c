@@ -65,6 +65,8 @@ static void on_done(struct lum_transfer *transfer, CURLcode code);
 static enum lum_httpc_kind kind_of(const struct lum_http *http) {
   if (http->version == LUM_HTTP_H2C)
     return LUM_HTTPC_H2C;
+  if (http->background)
+    return LUM_HTTPC_LASTING;
   if (http->version == LUM_HTTP_1_1)
     return LUM_HTTPC_SINGLE;
   return http->buffered ? LUM_HTTPC_SHARED : LUM_HTTPC_STREAMS;

@@ -145,7 +145,8 @@ void lum_raw_unref(struct lum_raw *raw);
 
 /* ---- the client ---- */
 
-/* Closes kept-alive connections; everything the client holds when no exchange is running. */
+/* Closes kept-alive connections; everything the client holds when no exchange is running. Streams
+ * that keep nobody waiting do not count. */
 void lum_httpc_close_idle(struct lum_engine *eng);
 
 #endif

@@ -444,7 +444,7 @@ static struct lum_httpc *kind_new(struct lum_engine *eng, enum lum_httpc_kind ki
   struct lum_httpc *client = lum_httpc_new(eng, err);
   if (client && kind == LUM_HTTPC_STREAMS)
     curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, 1L);
-  if (client && kind == LUM_HTTPC_SINGLE)
+  if (client && (kind == LUM_HTTPC_SINGLE || kind == LUM_HTTPC_LASTING))
     curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
   return client;
 }
@@ -472,6 +472,12 @@ static bool is_idle(const struct lum_httpc *client) {
 
 void lum_httpc_close_idle(struct lum_engine *eng) {
   struct lum_httpc *client = eng->httpc;
+  for (int i = 0; client && i < LUM_HTTPC_KINDS; i++) {
+    if (!client->kinds[i] || !is_idle(client->kinds[i]))
+      continue;
+    lum_httpc_free(client->kinds[i]);
+    client->kinds[i] = NULL;
+  }
   if (!client || !is_idle(client))
     return;
   eng->httpc = NULL;

@@ -50,6 +50,7 @@ enum lum_httpc_kind {
   LUM_HTTPC_STREAMS, /* may be paused: each has its connection for itself while it runs */
   LUM_HTTPC_SINGLE,  /* HTTP/1.1 by demand */
   LUM_HTTPC_H2C,     /* HTTP/2 without TLS */
+  LUM_HTTPC_LASTING, /* streams that keep nobody waiting: the others can be idle beside them */
   LUM_HTTPC_KINDS
 };
 

@@ -128,7 +128,8 @@ function Raw:finish_write() end
 --- Idempotent; also __gc and __close.
 function Raw:close() end
 
---- Closes kept connections, and with them every handle and descriptor of the client, when nothing is in flight.
+--- Closes kept connections, and with them every handle and descriptor of the client, when nothing is in flight but
+--- streams that keep nobody waiting (`background`).
 function M.close_idle() end
 
 return M
