@@ -310,6 +310,28 @@ describe("docker, a process of ours that is killed", function()
   end))
 end)
 
+describe("docker, a container that is frozen", function()
+  it("waits for commands that are beginning, and they for it", with({}, function(box)
+    local copies = 6
+    task.scope(function(scope)
+      for _ = 1, 4 do
+        scope:spawn(function()
+          while copies > 0 do
+            local ok, result = pcall(box.exec, box, "echo begun", { timeout = 60 })
+            assert.equal(ok and "begun\n" or "conflict", ok and result.stdout or result.kind) -- it may be paused
+          end
+        end)
+      end
+      while copies > 0 do
+        box:fork():destroy()
+        box:pause()
+        box:resume()
+        copies = copies - 1
+      end
+    end)
+  end, 120))
+end)
+
 describe("docker, a full disk:", function()
   it("files and transfers say so", async(60, function()
     local dir = scratch.make()

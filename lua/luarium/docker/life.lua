@@ -1,6 +1,7 @@
 --- What a sandbox's holder does to its container: stop, start, pause, resume, extend, destroy, and ask for a port.
 local container = require "luarium.docker.container"
 local errors = require "luarium.error"
+local gate = require "luarium.docker.gate"
 local native = require "luarium.native"
 
 local M = {}
@@ -65,8 +66,23 @@ local post_stop = act("stop", function(box)
   return ("?t=%d"):format(math.ceil(box.data and box.data.stop_timeout or 10))
 end)
 local post_start = act("start")
-M.pause = act("pause", nil, "is already paused")
+local post_pause = act("pause", nil, "is already paused")
 M.resume = act("unpause", nil, "is not paused")
+
+---@async
+---@param self luarium.ProviderInstance
+---@param box luarium.BoxRecord
+---@return boolean? ok
+---@return luarium.Error? err
+function M.pause(self, box)
+  local engine, err = container.engine(self)
+  if not engine then
+    return nil, err
+  end
+  return gate.freeze(engine, box.external_id, function()
+    return post_pause(self, box)
+  end)
+end
 
 --- The name tells other processes that it was stopped, and has not ended.
 local function rename(self, box, behind)

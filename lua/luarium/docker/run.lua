@@ -3,6 +3,7 @@
 local engines = require "luarium.docker.engine"
 local errors = require "luarium.error"
 local frames = require "luarium.docker.frames"
+local gate = require "luarium.docker.gate"
 local task = require "luarium.task"
 
 local M = {}
@@ -61,17 +62,19 @@ function M.run(engine, container, argv, options)
     if not id then
       return nil, err
     end
-    local connection
-    connection, err = engine:hijack("/exec/" .. id .. "/start", { Detach = false, Tty = false }, 15)
-    if not connection then
-      return nil, err
-    end
-    local ok, output, fault = pcall(collect, connection)
-    connection:close()
-    if not ok then
-      error(output, 0)
-    end
-    return output, fault
+    return gate.start(engine, container, function()
+      local connection, fault = engine:hijack("/exec/" .. id .. "/start", { Detach = false, Tty = false }, 15)
+      if not connection then
+        return nil, fault
+      end
+      local ok, output
+      ok, output, fault = pcall(collect, connection)
+      connection:close()
+      if not ok then
+        error(output, 0)
+      end
+      return output, fault
+    end)
   end
   local ok, output, err = pcall(task.timeout, options.timeout or 20, run)
   if ok then

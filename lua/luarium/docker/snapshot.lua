@@ -2,6 +2,7 @@
 local container = require "luarium.docker.container"
 local creation = require "luarium.docker.create"
 local errors = require "luarium.error"
+local gate = require "luarium.docker.gate"
 local http = require "luarium.http"
 local json = require "luarium.json"
 local native = require "luarium.native"
@@ -43,8 +44,10 @@ end
 
 local function commit(engine, box, query, labels)
   query.container, query.pause, query.changes = box.external_id, 1, changes(labels)
-  return engine:request("POST", "/commit?" .. http.encode_query(query),
-    { json = {}, timeout = COMMIT_TIMEOUT, shape = "made" })
+  return gate.freeze(engine, box.external_id, function()
+    return engine:request("POST", "/commit?" .. http.encode_query(query),
+      { json = {}, timeout = COMMIT_TIMEOUT, shape = "made" })
+  end)
 end
 
 local function image_facts(engine, image)

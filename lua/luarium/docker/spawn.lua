@@ -2,6 +2,7 @@
 local engines = require "luarium.docker.engine"
 local errors = require "luarium.error"
 local frames = require "luarium.docker.frames"
+local gate = require "luarium.docker.gate"
 local native = require "luarium.native"
 local outcome = require "luarium.docker.outcome"
 local output = require "luarium.docker.output"
@@ -131,6 +132,16 @@ local function begin(self, options)
   return nil, start_failure(self, options.cwd)
 end
 
+local function open(self, options)
+  local connection, err = options.engine:hijack("/exec/" .. self.exec .. "/start",
+    { Detach = false, Tty = options.pty or false }, START)
+  self.connection = connection
+  if not connection then
+    return nil, err
+  end
+  return begin(self, options)
+end
+
 ---@class luarium.docker.SpawnOptions
 ---@field engine luarium.docker.Engine
 ---@field provider string the provider's configured name
@@ -181,20 +192,9 @@ function M.spawn(options)
   if not self.exec then
     return nil, err
   end
-  local connected, connection
-  connected, connection, err = pcall(options.engine.hijack, options.engine, "/exec/" .. self.exec .. "/start",
-    { Detach = false, Tty = options.pty or false }, START)
-  if not connected or not connection then
-    if options.pty and not (connected and err.status) then -- it may have begun all the same
-      pcall(task.shield, CLEANUP, end_unheard, self)
-    end
-    if not connected then
-      error(connection, 0)
-    end
-    return nil, err
-  end
-  self.connection = connection
-  local ok, begun, fault = pcall(begin, self, options)
+  local ok, begun, fault = pcall(gate.start, options.engine, options.container, function()
+    return open(self, options)
+  end)
   if ok and begun then
     if options.timeout then
       arm(self, options.timeout)
@@ -202,11 +202,13 @@ function M.spawn(options)
     self.watcher = task.spawn_background("watch over an exec", watch, self)
     return self
   end
-  process.release(self) -- without its line the command never begins; should that line be on its way, it is found
+  if self.connection then
+    process.release(self) -- without its line the command never begins; should that line be on its way, it is found
+  end
   if self.state == "running" then
     pcall(task.shield, CLEANUP, process.sweep, self)
-  elseif self.pty and not self.state then
-    pcall(task.shield, CLEANUP, end_unheard, self)
+  elseif self.pty and not self.state and not (ok and not self.connection and fault.status) then
+    pcall(task.shield, CLEANUP, end_unheard, self) -- it may have begun all the same
   end
   if not ok then
     error(begun, 0)
