@@ -5,6 +5,7 @@ local emulated = require "spec.support.emulated"
 local scratch = require "spec.support.scratch"
 local state = require "spec.support.state"
 local errors = require "luarium.error"
+local inspect = require("luarium.inspect").inspect
 local luarium = require "luarium"
 local native = require "luarium.native"
 local object = require "luarium.sandbox.object"
@@ -59,7 +60,7 @@ describe("jobs and much output", function()
       assert.equal(("%015d\n"):format(math.floor(offset / 16)):sub(offset % 16 + 1):sub(1, #chunk),
         chunk:sub(1, 16 - offset % 16))
     end })
-    assert.equal(320000, result.stdout_bytes)
+    assert.equal(320000, result.stdout_bytes, inspect(result))
     assert.equal(320000, at)
     local kept = job:wait()
     assert.is_true(kept.truncated and kept.stdout_from > 100000, tostring(kept.stdout_from))
@@ -79,7 +80,7 @@ describe("jobs and much output", function()
     local box = object.attach({ id = "sbx_overflow", provider = "emulated", external_id = "1", status = "running",
       cwd = world.dir, labels = {} }, world.instance, {})
     local result = box:job("while :; do printf '%0512d' 0; sleep 0.001; done", { max_output = 65536, wait = 0 }):wait()
-    assert.is_true(result.overflow)
+    assert.is_true(result.overflow, inspect(result))
     assert.equal("SIGKILL", result.signal)
     assert.is_false(result.timed_out)
     assert.equal(0, result.stdout_from)
