@@ -163,8 +163,10 @@ for _, kind in ipairs(emulated.kinds) do
 
     it("one that takes its own folder away ends, and leaves no process", async(20, function()
       local mark = word()
-      local job = box:job({ "sh", "-c", 'echo a; rm -rf "$(readlink -f "$0")"; seq 1 100000; sleep 0.5; exit 3',
-        world.folder("k"), mark }, { wait = 0, key = "k" })
+      local go = world.dir .. "/go" -- not before its start was answered, which would then be cut
+      local job = box:job({ "sh", "-c", 'until [ -e "$1" ]; do sleep 0.01; done; echo a; rm -rf "$(readlink -f "$0")"; '
+        .. "seq 1 100000; sleep 0.5; exit 3", world.folder("k"), go, mark }, { wait = 0, key = "k" })
+      scratch.write(go, "")
       until_true("all of it has ended", function()
         return count(mark) == 0
       end)
