@@ -84,7 +84,7 @@ function M.emit(name, fields)
     return
   end
   local record = secret.redact_value(fields or {})
-  record.event, record.time = name, native.loop.realtime()
+  record.event, record.time = name, record.time or native.loop.realtime()
   local broken
   for _, entry in ipairs({ unpack(handlers) }) do -- a copy: a handler may end itself
     if wants(entry, name, phase) then
@@ -138,7 +138,9 @@ function M.span(name, fields, fn, ...)
     end
     M.emit(name, record)
   end
-  tell("start")
+  -- Both clocks at once: what handlers take must not make an operation end before those inside it.
+  local began = native.loop.monotonic()
+  tell("start", { time = native.loop.realtime() })
   local scope, outer
   if task then
     scope = task.scope
@@ -147,7 +149,6 @@ function M.span(name, fields, fn, ...)
   else
     outer, outside = outside, id
   end
-  local began = native.loop.monotonic()
   local function done(ok, ...)
     if scope then
       scope.span = outer

@@ -5,6 +5,7 @@ local errors = require "luarium.error"
 local event = require "luarium.event"
 local exporter = require "luarium.otlp.exporter"
 local luarium = require "luarium"
+local native = require "luarium.native"
 local otlp = require "luarium.otlp"
 local peer = require "spec.support.otlp_peer"
 local schema = require "spec.support.otlp_schema"
@@ -129,6 +130,25 @@ describe("telemetry", function()
     local resource = schema.plain(server:requests()[1].value.resourceSpans[1].resource.attributes)
     assert.same({ "luarium", luarium.version, "luarium", "lua" }, { resource["service.name"],
       resource["service.version"], resource["telemetry.sdk.name"], resource["telemetry.sdk.language"] })
+  end))
+
+  test("makes no operation end before those inside it, however long handlers take", with({}, {}, function(server)
+    local waited
+    local off = event.on("step", function(record)
+      if record.phase == "start" and not waited then
+        waited = native.loop.monotonic() + 0.05
+        repeat until native.loop.monotonic() > waited
+      end
+    end)
+    luarium.step("outer", function()
+      luarium.step("inner", function() end)
+    end)
+    off()
+    otlp.flush(5)
+    local list = spans_of(server)
+    assert.same({ "inner", "outer" }, { list[1].plain["luarium.step"], list[2].plain["luarium.step"] })
+    assert.is_true(list[1].startTimeUnixNano >= list[2].startTimeUnixNano)
+    assert.is_true(list[1].endTimeUnixNano <= list[2].endTimeUnixNano)
   end))
 
   test("knows the operation around another also outside every task", function()
