@@ -161,6 +161,15 @@ for _, kind in ipairs(emulated.kinds) do
       assert.equal(0, count(mark))
     end))
 
+    it("a kill of one whose records are gone hits no other", async(20, function()
+      local other = box:job("sleep 61", { wait = 0, key = "other" })
+      local job = box:job("sleep 62", { wait = 0, key = "k" })
+      scratch.write(world.folder("k") .. "/owner", "")
+      require("luarium").try(job.kill, job)
+      assert.equal("running", other:status().state)
+      other:kill()
+    end))
+
     it("one that takes its own folder away ends, and leaves no process", async(20, function()
       local mark = word()
       local go = world.dir .. "/go" -- not before its start was answered, which would then be cut

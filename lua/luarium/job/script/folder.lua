@@ -67,6 +67,7 @@ look() {
     .*[!0-9]*) fin= o_pid=0 o_start=0 o_end=0 ;;
   esac
   owned=$fin
+  [ "$owned" = . ] || o_cookie='' # a part of it would be that of others, too
   exited && return
   boot=-
   { read -r boot; } 2>/dev/null </proc/sys/kernel/random/boot_id

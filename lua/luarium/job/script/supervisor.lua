@@ -272,6 +272,7 @@ supervise() {
   case " $flags $value" in
     *' late '*|*' over '*|*[A-Z]*) dismiss ;;
   esac
+  [ "$max" = 0 ] || dismiss # or it would give up output of which the end was told already
   put exit "= $code $sig $h ."
   dismiss
 }

@@ -3,6 +3,8 @@
 return [==[
 # Some builds of busybox's grep do not know -z; those take the end of a string for the end of a line.
 carriers() {
+  found=''
+  [ -n "$o_cookie" ] || return # it would be found in every job of the machine
   found=$(grep -lszxF -e "LUARIUM_JOB=$o_cookie" /proc/[0-9]*/environ 2>/dev/null)
   [ -n "$found" ] || found=$(grep -lsF -e "LUARIUM_JOB=$o_cookie" /proc/[0-9]*/environ 2>/dev/null)
 }
