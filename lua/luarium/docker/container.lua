@@ -81,6 +81,7 @@ function M.look(self, box)
   local facts, fault = M.inspect(engine, box.external_id)
   return facts and engine, facts, fault
 end
+
 --- Removes a container with all that runs in it, and its anonymous volumes.
 ---@async
 ---@param engine luarium.docker.Engine
@@ -109,7 +110,6 @@ function M.remove(engine, id)
     end
   end)
 end
-
 
 --- Whether a container is one that was stopped on purpose.
 ---@param facts table of the engine
@@ -235,4 +235,5 @@ function M.explain(self, engine, id)
   end
   return bury(self, engine, facts)
 end
+
 return M

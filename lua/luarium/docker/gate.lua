@@ -20,6 +20,16 @@ local function gate_of(engine, container)
   return gate
 end
 
+--- The container's gate, when nobody freezes it any more.
+local function open_gate(engine, container)
+  local gate = gate_of(engine, container)
+  while gate.freezing do
+    gate.changed:wait()
+    gate = gate_of(engine, container)
+  end
+  return gate
+end
+
 local function notify(engine, container, gate)
   if gate.starting == 0 and not gate.freezing then
     gates[engine][container] = nil
@@ -36,11 +46,7 @@ end
 ---@param fn fun(): any, any
 ---@return any, any what it returned; its error is raised
 function M.start(engine, container, fn)
-  local gate = gate_of(engine, container)
-  while gate.freezing do
-    gate.changed:wait()
-    gate = gate_of(engine, container)
-  end
+  local gate = open_gate(engine, container)
   gate.starting = gate.starting + 1
   local ok, value, err = pcall(fn)
   gate.starting = gate.starting - 1
@@ -58,11 +64,7 @@ end
 ---@param fn fun(): any, any
 ---@return any, any what it returned; its error is raised
 function M.freeze(engine, container, fn)
-  local gate = gate_of(engine, container)
-  while gate.freezing do
-    gate.changed:wait()
-    gate = gate_of(engine, container)
-  end
+  local gate = open_gate(engine, container)
   gate.freezing = true
   local ok, value, err = pcall(function()
     while gate.starting > 0 do

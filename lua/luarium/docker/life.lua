@@ -46,15 +46,21 @@ end
 
 -- ---- stopping and pausing ----
 
-local function act(action, query, accept)
+local function directly(_, _, fn)
+  return fn()
+end
+
+local function act(action, query, accept, within)
   return function(self, box)
     local engine, err = container.engine(self)
     if not engine then
       return nil, err
     end
     local ok
-    ok, err = engine:request("POST", "/containers/" .. box.external_id .. "/" .. action .. (query and query(box) or ""),
-      { safe = true, timeout = ACT_TIMEOUT })
+    ok, err = (within or directly)(engine, box.external_id, function()
+      return engine:request("POST", "/containers/" .. box.external_id .. "/" .. action .. (query and query(box) or ""),
+        { safe = true, timeout = ACT_TIMEOUT })
+    end)
     if ok or accept and err.message:find(accept, 1, true) then
       return true
     end
@@ -66,23 +72,8 @@ local post_stop = act("stop", function(box)
   return ("?t=%d"):format(math.ceil(box.data and box.data.stop_timeout or 10))
 end)
 local post_start = act("start")
-local post_pause = act("pause", nil, "is already paused")
+M.pause = act("pause", nil, "is already paused", gate.freeze)
 M.resume = act("unpause", nil, "is not paused")
-
----@async
----@param self luarium.ProviderInstance
----@param box luarium.BoxRecord
----@return boolean? ok
----@return luarium.Error? err
-function M.pause(self, box)
-  local engine, err = container.engine(self)
-  if not engine then
-    return nil, err
-  end
-  return gate.freeze(engine, box.external_id, function()
-    return post_pause(self, box)
-  end)
-end
 
 --- The name tells other processes that it was stopped, and has not ended.
 local function rename(self, box, behind)

@@ -16,10 +16,10 @@ end
 --- What the engine knows of the exec, when its streams have ended without marks.
 local function inspect(self)
   for attempt = 1, 8 do
-    local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
+    local facts, ended, err = run.inspect(self.engine, self.exec)
     if not facts then
       return nil, err
-    elseif not facts.Running and facts.ExitCode then
+    elseif ended then
       return facts
     end
     task.sleep(0.02 * attempt)

@@ -2,6 +2,7 @@
 --- waiting and reading may be cancelled at any moment without a byte being lost; it stops when a reader is behind.
 local engines = require "luarium.docker.engine"
 local native = require "luarium.native"
+local run = require "luarium.docker.run"
 local scheduler = require "luarium.task.scheduler"
 local task = require "luarium.task"
 local wrap = require "luarium.docker.wrap"
@@ -122,7 +123,7 @@ local function wait_for_room(self)
     if task.cancel_reason() then
       error(task.cancel_reason(), 0)
     elseif not in_time then
-      local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
+      local facts, _, err = run.inspect(self.engine, self.exec)
       if facts and not facts.Running or err and err.kind == "not_found" then
         return -- of an engine that does not answer nothing is known: what comes would have to be dropped
       end

@@ -23,6 +23,18 @@ function M.create(engine, container, value)
   return made and made.Id, err
 end
 
+--- What the engine knows of an exec, and whether it has ended.
+---@async
+---@param engine luarium.docker.Engine
+---@param exec string its id
+---@return table? facts
+---@return boolean ended
+---@return luarium.Error? err
+function M.inspect(engine, exec)
+  local facts, err = engine:request("GET", "/exec/" .. exec .. "/json", { timeout = 10, shape = "table" })
+  return facts, facts ~= nil and not facts.Running and facts.ExitCode ~= nil, err
+end
+
 local function collect(connection)
   local parser, parts, size = frames.new(false), {}, 0
   while true do

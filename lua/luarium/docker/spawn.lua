@@ -48,9 +48,9 @@ local function watch(self)
   while not self.at_end do
     task.sleep(wait)
     if native.loop.monotonic() - self.last_byte >= wait and self.queued < output.AHEAD then
-      local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
+      local facts, ended, err = run.inspect(self.engine, self.exec)
       if not facts and (err.status == 404 or err.kind == "unavailable" or err.kind == "timeout")
-        or facts and not facts.Running and facts.ExitCode and native.loop.monotonic() - self.last_byte >= wait then
+        or ended and native.loop.monotonic() - self.last_byte >= wait then
         self.connection:close()
         return
       end
@@ -92,8 +92,8 @@ end
 local function end_unheard(self)
   for attempt = 1, 10 do
     run.sweep(self.engine, self.prey)
-    local facts, err = self.engine:request("GET", "/exec/" .. self.exec .. "/json", { timeout = 10, shape = "table" })
-    if not facts and err.status == 404 or facts and not facts.Running and facts.ExitCode then
+    local facts, ended, err = run.inspect(self.engine, self.exec)
+    if not facts and err.status == 404 or ended then
       return
     end
     task.sleep(0.05 * attempt)
