@@ -1,30 +1,14 @@
 local async = require "spec.support.async"
+local fifo = require "spec.support.fifo"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
 local await = task.await
 
---- The number of a descriptor of ours that was opened last on this path.
-local function descriptor_of(path)
-  local lfs = require "lfs"
-  for fd in lfs.dir("/proc/self/fd") do
-    if lfs.symlinkattributes("/proc/self/fd/" .. fd, "target") == path then
-      return assert(tonumber(fd))
-    end
-  end
-end
-
 local function with_fifo(fn)
-  local dir = assert(await(native.fs.mkdtemp("/tmp/luarium-spec-")))
-  local path = dir .. "/fifo"
-  os.execute("mkfifo " .. path)
-  local hold = assert(io.open(path, "r+"))
-  hold:setvbuf("no")
-  local fd = descriptor_of(path)
-  local ok, err = pcall(fn, assert(native.input.open(fd)), hold, fd)
-  hold:close()
-  await(native.fs.remove(dir, { recursive = true }))
-  assert(ok, err)
+  fifo.with(function(hold, fd)
+    fn(assert(native.input.open(fd)), hold, fd)
+  end)
 end
 
 describe("native.input", function()
@@ -76,7 +60,7 @@ describe("native.input", function()
     local file = assert(io.open(path))
     file:setvbuf("no")
     assert.equal("f", file:read(1))
-    local input = assert(native.input.open(descriptor_of(path)))
+    local input = assert(native.input.open(fifo.descriptor_of(path)))
     assert.equal("irst\nrest", await(input:read()))
     assert.is_nil((await(input:read())))
     input:close()

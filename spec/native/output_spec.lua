@@ -1,4 +1,5 @@
 local async = require "spec.support.async"
+local fifo = require "spec.support.fifo"
 local native = require "luarium.native"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
@@ -6,32 +7,14 @@ local task = require "luarium.task"
 local await = task.await
 local PIPE = 65536
 
---- The number of a descriptor of ours that was opened last on this path.
-local function descriptor_of(path)
-  local lfs = require "lfs"
-  for fd in lfs.dir("/proc/self/fd") do
-    if lfs.symlinkattributes("/proc/self/fd/" .. fd, "target") == path then
-      return assert(tonumber(fd))
-    end
-  end
-end
-
 --- Calls fn with an output into a pipe and with the file that reads from it.
 local function with_fifo(fn)
-  local dir = assert(await(native.fs.mkdtemp("/tmp/luarium-spec-")))
-  local path = dir .. "/fifo"
-  os.execute("mkfifo " .. path)
-  local reader = assert(io.open(path, "r+"))
-  reader:setvbuf("no")
-  local fd = descriptor_of(path)
-  local output = assert(native.output.open(fd))
-  local ok, err = pcall(fn, output, reader, fd)
-  output:close()
-  if io.type(reader) == "file" then
-    reader:close()
-  end
-  await(native.fs.remove(dir, { recursive = true }))
-  assert(ok, err)
+  fifo.with(function(reader, fd)
+    local output = assert(native.output.open(fd))
+    local ok, err = pcall(fn, output, reader, fd)
+    output:close()
+    assert(ok, err)
+  end)
 end
 
 describe("native.output", function()
@@ -94,7 +77,7 @@ describe("native.output", function()
     local file = assert(io.open(path, "w"))
     file:setvbuf("no")
     file:write("first ")
-    local output = assert(native.output.open(descriptor_of(path)))
+    local output = assert(native.output.open(fifo.descriptor_of(path)))
     local large = ("x"):rep(3 * 1048576)
     assert.is_true(await(output:write(large)))
     file:write(" last")

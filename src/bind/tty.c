@@ -59,21 +59,8 @@ static int tty_raw(lua_State *L) {
   return box->saved ? 1 : lum_bind_fail(L, &err);
 }
 
-static int tty_write(lua_State *L) {
-  int fd = check_fd(L, 1);
-  size_t len;
-  const char *data = luaL_checklstring(L, 2, &len);
-  struct lum_err err;
-  if (!lum_tty_write(fd, data, len, &err))
-    return lum_bind_fail(L, &err);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
 static const luaL_Reg functions[] = {
-    {"isatty", tty_isatty}, {"size", tty_size}, {"raw", tty_raw},
-    {"write", tty_write},   {NULL, NULL},
-};
+    {"isatty", tty_isatty}, {"size", tty_size}, {"raw", tty_raw}, {NULL, NULL}};
 
 int lum_open_tty(lua_State *L) {
   luaL_newlib(L, functions);

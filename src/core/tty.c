@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,20 +115,4 @@ bool lum_tty_restore(struct lum_tty_saved *saved, struct lum_err *err) {
   end_guard(saved);
   free(saved);
   return rc == 0 || lum_err_sys(err, rc, "restore descriptor %d", fd);
-}
-
-bool lum_tty_write(int fd, const char *data, size_t len, struct lum_err *err) {
-  while (len > 0) {
-    ssize_t n = write(fd, data, len);
-    if (n > 0) {
-      data += n;
-      len -= (size_t)n;
-    } else if (n < 0 && errno == EAGAIN) {
-      struct pollfd wait = {fd, POLLOUT, 0};
-      poll(&wait, 1, -1);
-    } else if (n < 0 && errno != EINTR) {
-      return lum_err_sys(err, errno, "write to descriptor %d", fd);
-    }
-  }
-  return true;
 }

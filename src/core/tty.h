@@ -20,7 +20,4 @@ struct lum_tty_saved *lum_tty_guard(int fd, const char *leave, struct lum_err *e
 struct lum_tty_saved *lum_tty_raw(int fd, const char *leave, struct lum_err *err);
 bool lum_tty_restore(struct lum_tty_saved *saved, struct lum_err *err);
 
-/* Writes everything, waiting where a non-blocking descriptor makes it wait. */
-bool lum_tty_write(int fd, const char *data, size_t len, struct lum_err *err);
-
 #endif

@@ -29,11 +29,4 @@ function saved:restore() end
 ---@return luarium.Error? err
 function tty.raw(fd, leave) end
 
---- Writes everything, and waits where a non-blocking descriptor makes it wait.
----@param fd integer
----@param bytes string
----@return boolean? ok
----@return luarium.Error? err
-function tty.write(fd, bytes) end
-
 return tty
