@@ -5,6 +5,7 @@ local job_world = require "spec.support.job_world"
 local lfs = require "lfs"
 local native = require "luarium.native"
 local scratch = require "spec.support.scratch"
+local script = require "luarium.job.script"
 
 local monotonic = native.loop.monotonic
 local count, until_true, word = job_world.count, job_world.until_true, job_world.word
@@ -124,6 +125,34 @@ for _, kind in ipairs(emulated.kinds) do
       assert.is_true(result.disk_full)
       assert.equal("29999\n", result.stdout:sub(-6))
       assert.equal(7 + 168890, result.stdout_bytes)
+    end))
+
+    it("one alone takes its place, also when the command ends at that moment", async(30, function()
+      local begun = world.dir .. "/begun"
+      local text = script.texts.supervise
+      finally(function()
+        script.texts.supervise = text
+      end)
+      local function inject(place, replacement)
+        local count
+        script.texts.supervise, count = script.texts.supervise:gsub(place, replacement)
+        assert.equal(1, count)
+      end
+      inject("\ntap%(%) {\n", ("%%0echo $1 >>%s\n"):format(begun))
+      inject("\nset_value $1.tap \"$tap:", ("\n[ $1 = err ] || { echo slow >>%s; nap 1; }%%0"):format(begun))
+      scratch.sh("mkfifo " .. world.dir .. "/go")
+      local job = box:job("read x <go; head -c 300000 /dev/zero", { wait = 0, key = "k" })
+      until_true("it is written down", function()
+        return #taps(world, "k") == 2
+      end)
+      scratch.sh("kill -9 " .. table.concat(taps(world, "k"), " "))
+      until_true("others have begun, and nobody knows yet which", function()
+        return scratch.read(begun):find("slow\n", 1, true)
+      end)
+      scratch.sh("echo >" .. world.dir .. "/go")
+      assert.equal(300000, job:wait({ timeout = 20 }).stdout_bytes)
+      local _, outs = scratch.read(begun):gsub("out\n", "")
+      assert.equal(2, outs)
     end))
 
     it("a kill comes to an end although those that look after it were stopped", async(30, function()

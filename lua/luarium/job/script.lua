@@ -7,9 +7,10 @@
 ---   leader  the command: pid and its birth
 ---   out err what it wrote, only ever appended to; from: bytes before these offsets were given up
 ---   exit    how it ended; note: what the shell said about a signal
----   flags   late: by its time limit; over: for too much output; full: output may be missing; closing: no more comes
+---   flags   late: by its time limit; over: for too much output; full: output may be missing; closing: no more comes;
+---           out:WHO err:WHO the first of them writes down, after who did was killed
 ---   kill    a signal that was asked for from another pid namespace; probe: room on the disk
----   beat    the watcher's pulse, and its lock or pid namespace; out.tap err.tap: who writes down, after a replacement
+---   beat    the watcher's pulse, and its lock or pid namespace; out.tap err.tap: who writes down, after that; -: it is through
 local answer = require "luarium.job.script.answer"
 local basics = require "luarium.job.script.basics"
 local folder = require "luarium.job.script.folder"

@@ -45,10 +45,14 @@ keep_tap() {
   while [ -f $1 ] && { :; } >>$1; do
     tap $1
     set_value $1.tap "$tap:$tap_born"
-    wait "$tap" && exit
+    if wait "$tap"; then
+      set_value $1.tap -
+      exit
+    fi
     flag full
     nap 0.02
   done
+  set_value $1.tap -
   case $1 in
     out) exec cat <&3 3<&- 4<&- >/dev/null ;;
     err) exec cat <&4 3<&- 4<&- >/dev/null ;;
@@ -73,8 +77,18 @@ mend_taps() {
     flags
     case $flags in *closing*) return ;; esac
     eval "${name}_tap="
-    keep_tap $name &
+    claim $name watcher && keep_tap $name &
   done
+}
+
+# Of two who read one pipe, one could still hold a part of it when the other is through: who says so first takes the
+# place of a cat that broke, for good.
+claim() {
+  flag "$1:$2"
+  flags
+  flags=" $flags"
+  flags=${flags#*" $1:"}
+  [ "${flags%% *}" = "$2" ]
 }
 
 # Waits until a cat has ended, or sleeps: then nothing is left in its pipe, which somebody else holds open.
@@ -97,14 +111,30 @@ close_taps() {
     flows "$tap" "$tap_born" && continue
     wait "$tap" && continue
     flag full
-    get_value $name.tap
-    if [ -n "$value" ]; then
-      tap=${value%:*} tap_born=${value#*:}
-    else
+    if claim $name closer; then
       tap $name
+      drain "$tap" "$tap_born"
+    else
+      drain_kept $name
     fi
-    drain "$tap" "$tap_born"
   done 2>/dev/null
+}
+
+# The same with the cats that the watcher sees to, one after another.
+drain_kept() {
+  turns=0
+  while [ $turns -lt 250 ]; do
+    get_value $1.tap
+    case $value in
+      -) return ;;
+      ?*)
+        drain "${value%:*}" "${value#*:}"
+        flows "${value%:*}" "${value#*:}" && return
+        ;;
+    esac
+    turns=$((turns + 1))
+    nap 0.02
+  done
 }
 ]==]
 
