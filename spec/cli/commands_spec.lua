@@ -292,7 +292,7 @@ describe("luarium exec", function()
     assert.equal(127, place:run({ "exec", "box", "--", "no-such-program" }).exit_code)
     local result = place:run({ "exec", "--timeout", "0.3", "box", "echo begun; sleep 60" })
     assert.same({ 124, "begun\n" }, { result.exit_code, result.stdout })
-    assert.truthy(result.duration < 5)
+    assert.truthy(result.duration < 30)
   end))
 
   it("keeps the streams apart, with options before and after the sandbox", with_box(function(place)

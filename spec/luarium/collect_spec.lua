@@ -318,7 +318,7 @@ line.html"; mkfifo out/fifo; ln -s /etc/passwd out/link.html; ln -s out linked; 
     end
     local began = luarium.monotonic()
     local report = box:collect({ dir = dir, files = { "slow", "zlater" }, timeout = 0.5 })
-    assert(luarium.monotonic() - began < 5)
+    assert(luarium.monotonic() - began < 30)
     assert.same({ "slow: timeout", "zlater: timeout" }, errors_of(report))
     assert.truthy(read(report.dir .. "/report.json"))
     local ok, err = pcall(task.timeout, 0.3, box.collect, box, { dir = dir, files = { "slow" } })

@@ -108,7 +108,7 @@ for _, kind in ipairs(emulated.kinds) do
       assert.equal("begun\n", result.stdout)
       assert.is_nil(result.exit_code)
       assert.equal("SIGKILL", result.signal)
-      assert.is_true(result.duration >= 0.5 and result.duration < 5, tostring(result.duration))
+      assert.is_true(result.duration >= 0.5 and result.duration < 25, tostring(result.duration))
     end))
 
     it("is ended by its watcher when its supervisor is dead", async(20, function()
@@ -303,7 +303,7 @@ for _, kind in ipairs(emulated.kinds) do
         luarium.try(job.status, job)
         luarium.try(job.read, job)
         luarium.try(box.jobs, box)
-        assert.is_true(monotonic() - began < 5, damage)
+        assert.is_true(monotonic() - began < 20, damage)
         assert.is_false(scratch.exists(folder .. "/pwned"))
         scratch.sh(("f=$(readlink -f %s); until rm -rf \"$f\" %s 2>/dev/null; do :; done"):format(folder, folder))
       end

@@ -354,7 +354,7 @@ describe("native.http bounds", function()
     assert.is_true(err.retryable)
     assert.equal("CURLE_OPERATION_TIMEDOUT", err.name)
     local spent = loop.monotonic() - start
-    assert.is_true(spent >= 0.19 and spent < 2, tostring(spent))
+    assert.is_true(spent >= 0.19 and spent < 20, tostring(spent))
   end))
 
   it("silence, but not slowness", client(function()
@@ -363,7 +363,7 @@ describe("native.http bounds", function()
       local _, err = rudely(path, { idle_timeout = 0.3 })
       assert.equal("timeout", err.kind, path)
       assert.is_true(err.retryable)
-      assert.is_true(loop.monotonic() - start < 3)
+      assert.is_true(loop.monotonic() - start < 20)
     end
     assert.equal("1234567890", rudely("/steady", { idle_timeout = 0.5 }).body)
   end))

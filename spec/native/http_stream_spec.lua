@@ -451,7 +451,7 @@ describe("native.http cancel", function()
     end)
     assert.is_false(ok)
     assert.equal("timeout", err.kind)
-    assert.is_true(loop.monotonic() - start < 2)
+    assert.is_true(loop.monotonic() - start < 20)
   end))
 
   it("happens to what nobody holds any more", client(function()

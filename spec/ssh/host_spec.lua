@@ -49,7 +49,7 @@ local function works(box)
   assert.are.equal("one\ntwo\n", result.stdout)
   local began = native.loop.monotonic()
   assert.is_true(box:exec("trap '' TERM; echo x; sleep 30", { timeout = 0.3 }).timed_out)
-  assert.is_true(native.loop.monotonic() - began < 5)
+  assert.is_true(native.loop.monotonic() - began < 20)
 end
 
 local function has(program)

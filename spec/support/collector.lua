@@ -85,7 +85,7 @@ end
 
 --- Waits until there are so many requests; each is there before it is answered.
 function Server:wait_for(count, path)
-  local deadline = native.loop.monotonic() + 8
+  local deadline = native.loop.monotonic() + 30
   while #self:requests(path) < count do
     assert(native.loop.monotonic() < deadline, ("only %d requests came"):format(#self:requests(path)))
     task.sleep(0.01)

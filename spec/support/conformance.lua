@@ -16,7 +16,7 @@ end
 
 --- Waits until what an earlier step left to be done in the background is done, so that no check is blamed for it.
 local function settle()
-  local deadline = native.loop.monotonic() + 10
+  local deadline = native.loop.monotonic() + 30
   repeat
     task.sleep(0.005)
   until native.loop.counts() == 0 or native.loop.monotonic() > deadline

@@ -23,13 +23,13 @@ end
 --- Waits until fn() is true, and returns that.
 ---@async
 function M.until_true(what, fn, seconds)
-  local deadline = monotonic() + (seconds or 10)
+  local deadline = monotonic() + (seconds or 30)
   while true do
     local value = fn()
     if value then
       return value
     end
-    assert(monotonic() < deadline, ("%s: not within %g s"):format(what, seconds or 10))
+    assert(monotonic() < deadline, ("%s: not within %g s"):format(what, seconds or 30))
     task.sleep(0.01)
   end
 end

@@ -108,7 +108,7 @@ end
 --- Waits until a text is in the access log; nginx writes a line when it is done with the request.
 function Server:wait_for_log(text)
   local loop, task = require("luarium.native").loop, require "luarium.task"
-  local deadline = loop.monotonic() + 5
+  local deadline = loop.monotonic() + 30
   while not self:log():find(text, 1, true) do
     assert(loop.monotonic() < deadline, "not in the log: " .. text)
     task.sleep(0.005)

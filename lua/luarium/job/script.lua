@@ -10,7 +10,8 @@
 ---   flags   late: by its time limit; over: for too much output; full: output may be missing; closing: no more comes;
 ---           out:WHO err:WHO the first of them writes down, after who did was killed
 ---   kill    a signal that was asked for from another pid namespace; probe: room on the disk
----   beat    the watcher's pulse, and its lock or pid namespace; out.tap err.tap: who writes down, after that; -: it is through
+---   beat    the watcher's pulse, and its lock or pid namespace
+---   out.tap err.tap  who writes down after that; -: nobody any more
 local answer = require "luarium.job.script.answer"
 local basics = require "luarium.job.script.basics"
 local folder = require "luarium.job.script.folder"
