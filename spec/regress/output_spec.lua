@@ -19,7 +19,8 @@ describe("output", function()
       assert.equal(code, result.exit_code)
       assert.match("No space left on device", result.stderr)
     end
-    local result = place:run({}, { argv = { "bash", "-c", [["$0" ls | true; exit ${PIPESTATUS[0]}]], place.program } })
+    local unread = [[(until [ -e closed ]; do :; done; exec "$0" ls) | { exec <&-; : >closed; }; exit ${PIPESTATUS[0]}]]
+    local result = place:run({}, { argv = { "bash", "-c", unread, place.program } })
     assert.same({ 141, "" }, { result.exit_code, result.stderr })
   end))
 
