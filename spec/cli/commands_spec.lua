@@ -1,13 +1,8 @@
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
-local function within(fn)
-  return async(30, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(30)
 
 describe("luarium", function()
   it("explains itself and every command, with an example", within(function(place)
@@ -374,33 +369,31 @@ describe("luarium cp", function()
 end)
 
 describe("luarium provider new", function()
-  it("writes an adapter that passes its own spec and the conformance suite", async(60, function()
-    program.with(function(place)
-      assert.equal("providers/acme.lua\nspec/providers/acme_spec.lua\n", place:ok({ "provider", "new", "acme" }))
-      local again = place:run({ "provider", "new", "acme" })
-      assert.same({ 1, true }, { again.exit_code, again.stderr:find("exists already", 1, true) ~= nil })
-      assert.equal(2, place:run({ "provider", "new", "Acme!" }).exit_code)
-      assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +docker +local +ssh\n"))
-      local function here(list)
-        local root = assert(task.await(require("luarium.native").fs.realpath(".")))
-        return (list:gsub("[^;]+", function(path)
-          return path:sub(1, 1) == "/" and path or root .. "/" .. path
-        end))
-      end
-      place.env.LUA_PATH, place.env.LUA_CPATH = here(package.path), here(package.cpath)
-      local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
-      local result = place:run({}, { argv = { lua, "/usr/bin/busted", "spec/providers/acme_spec.lua" } })
-      assert.equal(0, result.exit_code, result.stdout .. result.stderr)
-      local text = place:ok({ "provider", "test", "acme", "--filter", "^exec:" })
-      assert.truthy(text:find("\n%d+ passed, 0 failed, 0 skipped\n$"), text)
-      text = place:ok({ "provider", "test", "acme", "--filter", "^time: .*holds the output" })
-      assert.truthy(text:find("\n1 passed, 0 failed, 0 skipped\n$"), text)
-      local id = place:ok({ "create", "--provider", "acme" }):match("%S+")
-      local own = place:ok({ "exec", id, 'echo "$HOME|$TMPDIR"' }) -- below HOME are the jobs: never those of another
-      assert.truthy(own:find("^/[^|]+/" .. id .. "/home|/[^|]+/" .. id .. "/tmp\n$"), own)
-      place:ok({ "destroy", id })
-      assert.equal(2, place:run({ "provider", "test", "acme", "--filter", "no such check" }).exit_code)
-    end)
+  it("writes an adapter that passes its own spec and the conformance suite", program.within(60)(function(place)
+    assert.equal("providers/acme.lua\nspec/providers/acme_spec.lua\n", place:ok({ "provider", "new", "acme" }))
+    local again = place:run({ "provider", "new", "acme" })
+    assert.same({ 1, true }, { again.exit_code, again.stderr:find("exists already", 1, true) ~= nil })
+    assert.equal(2, place:run({ "provider", "new", "Acme!" }).exit_code)
+    assert.truthy(place:ok({ "providers" }):find("^ +acme +bubblewrap +docker +local +ssh\n"))
+    local function here(list)
+      local root = assert(task.await(require("luarium.native").fs.realpath(".")))
+      return (list:gsub("[^;]+", function(path)
+        return path:sub(1, 1) == "/" and path or root .. "/" .. path
+      end))
+    end
+    place.env.LUA_PATH, place.env.LUA_CPATH = here(package.path), here(package.cpath)
+    local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+    local result = place:run({}, { argv = { lua, "/usr/bin/busted", "spec/providers/acme_spec.lua" } })
+    assert.equal(0, result.exit_code, result.stdout .. result.stderr)
+    local text = place:ok({ "provider", "test", "acme", "--filter", "^exec:" })
+    assert.truthy(text:find("\n%d+ passed, 0 failed, 0 skipped\n$"), text)
+    text = place:ok({ "provider", "test", "acme", "--filter", "^time: .*holds the output" })
+    assert.truthy(text:find("\n1 passed, 0 failed, 0 skipped\n$"), text)
+    local id = place:ok({ "create", "--provider", "acme" }):match("%S+")
+    local own = place:ok({ "exec", id, 'echo "$HOME|$TMPDIR"' }) -- below HOME are the jobs: never those of another
+    assert.truthy(own:find("^/[^|]+/" .. id .. "/home|/[^|]+/" .. id .. "/tmp\n$"), own)
+    place:ok({ "destroy", id })
+    assert.equal(2, place:run({ "provider", "test", "acme", "--filter", "no such check" }).exit_code)
   end))
 end)
 

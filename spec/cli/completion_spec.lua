@@ -1,20 +1,14 @@
 --- Completion in the real shells, and the manual that is made of the same rows as the help.
-local async = require "spec.support.async"
 local native = require "luarium.native"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      place.env.PATH = place.program:match("^(.*)/") .. ":" .. os.getenv("PATH")
-      place:ok({ "create", "--name", "demo", "--label", "team=docs" })
-      place:write("task.lua", [[return { inputs = { prompt = { type = "text", about = "what to do" } }, run = print }]])
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  place.env.PATH = place.program:match("^(.*)/") .. ":" .. os.getenv("PATH")
+  place:ok({ "create", "--name", "demo", "--label", "team=docs" })
+  place:write("task.lua", [[return { inputs = { prompt = { type = "text", about = "what to do" } }, run = print }]])
+end)
 
 --- What the shell offers for a line, sorted, by its own machinery.
 local function offered(place, shell, line)

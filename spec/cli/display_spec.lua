@@ -1,5 +1,4 @@
 --- The display on a real terminal: a small model of one reads what the program writes.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 local slow = require "spec.support.slow_provider"
 local task = require "luarium.task"
@@ -86,11 +85,7 @@ local function run(place, script, columns, rows)
   return program_on_terminal(place, { "run", "script.lua" }, columns, rows)
 end
 
-local function within(fn)
-  return async(30, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(30)
 
 describe("the display on a terminal", function()
   it("has one live line per sandbox below the finished operations, and leaves only these", within(function(place)

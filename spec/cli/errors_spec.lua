@@ -1,14 +1,9 @@
 --- Errors that teach: what was probably meant, where a key comes from, what a check is for.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local sshd = require "spec.support.sshd"
 
-local function within(fn)
-  return async(30, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(30)
 
 --- Runs a script that fails; returns what was said about it.
 local function failure(place, script)

@@ -1,19 +1,13 @@
 --- `luarium exec --detach`, `luarium jobs` and `luarium attach`.
-local async = require "spec.support.async"
 local compat = require "luarium.compat"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      place:ok({ "create", "--name", "demo" })
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  place:ok({ "create", "--name", "demo" })
+end)
 
 describe("luarium exec --detach", function()
   it("prints the key, and attach shows the output and passes the exit code on", within(function(place)

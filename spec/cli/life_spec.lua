@@ -7,15 +7,10 @@ local saving = require "spec.support.saving_provider"
 local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      saving.write(place)
-      place.env.LUARIUM_PROVIDER = "saving"
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  saving.write(place)
+  place.env.LUARIUM_PROVIDER = "saving"
+end)
 
 local function make(place, name)
   return (place:ok({ "create", "--name", name }):gsub("\n", ""))

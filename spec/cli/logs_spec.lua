@@ -1,5 +1,4 @@
 --- luarium logs: what sandboxes wrote, while they are there and after.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
@@ -7,11 +6,7 @@ local tmux = require "spec.support.tmux"
 
 local TIME = "%d%d:%d%d:%d%d"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 local function make(place)
   return (place:ok({ "create", "--name", "demo" }):match("sbx_%w+"))

@@ -1,19 +1,14 @@
 --- What a host's developer installs: found by pkg-config and by CMake, required by stock interpreters, a .deb.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 
-local function within(fn)
-  return async(170, function()
-    program.with(function(place)
-      place.env.BUILD = place.program:match("^(.*)/")
-      fn(place, function(command)
-        local result = place:run({}, { argv = { "sh", "-ec", command }, timeout = 160 })
-        assert.equal(0, result.exit_code, result.stdout .. result.stderr)
-        return result.stdout
-      end)
-    end)
-  end)
-end
+local within = program.within(170, function(place)
+  place.env.BUILD = place.program:match("^(.*)/")
+  return function(command)
+    local result = place:run({}, { argv = { "sh", "-ec", command }, timeout = 160 })
+    assert.equal(0, result.exit_code, result.stdout .. result.stderr)
+    return result.stdout
+  end
+end)
 
 local HOST = [[
 #include <lauxlib.h>

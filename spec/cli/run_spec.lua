@@ -1,13 +1,8 @@
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
-local function within(fn)
-  return async(30, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(30)
 
 --- Runs a script of this text.
 local function script(place, text, words, more)

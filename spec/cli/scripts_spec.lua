@@ -1,15 +1,10 @@
 --- The scripts that come with Luarium, run by the real program.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local native = require "luarium.native"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 local function script(name)
   return assert(task.await(native.fs.realpath("scripts/" .. name .. ".lua")))

@@ -1,19 +1,13 @@
 --- `luarium top` on a real terminal.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local tmux = require "spec.support.tmux"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      for i = 1, 12 do
-        place:ok({ "create", "--name", ("box%02d"):format(i), "--timeout", "3000", "-l", "n=" .. i })
-      end
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  for i = 1, 12 do
+    place:ok({ "create", "--name", ("box%02d"):format(i), "--timeout", "3000", "-l", "n=" .. i })
+  end
+end)
 
 describe("luarium top", function()
   it("shows every sandbox, sees new ones and gone ones, scrolls, and gives the terminal back", within(function(place)

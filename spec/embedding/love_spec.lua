@@ -1,10 +1,10 @@
 --- A LÖVE game draws its sandboxes and keeps its frame rate: docs/embedding/love, on a screen of its own.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local lfs = require "lfs"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
+local within = program.within(60)
 local source = lfs.currentdir()
 local example = source .. "/docs/embedding/love"
 
@@ -135,36 +135,32 @@ local function states(rows)
 end
 
 describe("LÖVE", function()
-  it("draws its sandboxes as they work, and keeps its frame rate", async(60, function()
-    program.with(function(place)
-      with_screen(place, function(options)
-        local result = place:run({}, options)
-        assert.equal(0, result.exit_code, result.stdout)
-        local text = place:read("facts.json")
-        local facts = json.decode(text)
-        assert.equal(12, #states(facts.busy))
-        assert(facts.busy[1].bar < 197, "the bar is full before the end")
-        assert.same({ "done", "done", "done", "done", "failed", "done", "done", "done", "done", "failed", "done", "done",
-          "done" }, states(facts.rest))
-        assert.same({ 197, 98 }, { facts.rest[1].bar, facts.rest[5].bar })
-        assert(facts.frames > facts.seconds * 60 / 4, "frames were lost: " .. text)
-        assert(facts.worst_frame_ms < 500, "a frame was held up: " .. text)
-        assert.equal(0, place:records())
-      end)
+  it("draws its sandboxes as they work, and keeps its frame rate", within(function(place)
+    with_screen(place, function(options)
+      local result = place:run({}, options)
+      assert.equal(0, result.exit_code, result.stdout)
+      local text = place:read("facts.json")
+      local facts = json.decode(text)
+      assert.equal(12, #states(facts.busy))
+      assert(facts.busy[1].bar < 197, "the bar is full before the end")
+      assert.same({ "done", "done", "done", "done", "failed", "done", "done", "done", "done", "failed", "done", "done",
+        "done" }, states(facts.rest))
+      assert.same({ 197, 98 }, { facts.rest[1].bar, facts.rest[5].bar })
+      assert(facts.frames > facts.seconds * 60 / 4, "frames were lost: " .. text)
+      assert(facts.worst_frame_ms < 500, "a frame was held up: " .. text)
+      assert.equal(0, place:records())
     end)
   end))
 
-  it("destroys what still works when it is left", async(60, function()
-    program.with(function(place)
-      with_screen(place, function(options)
-        local game <close> = place:spawn({}, options)
-        program.read_until(game, "busy\n")
-        assert(place:records() >= 8)
-        assert(game:kill("SIGTERM"))
-        local rest = program.read_all(game)
-        assert.equal(0, task.await(game:wait()).exit_code, rest)
-        assert.equal(0, place:records())
-      end)
+  it("destroys what still works when it is left", within(function(place)
+    with_screen(place, function(options)
+      local game <close> = place:spawn({}, options)
+      program.read_until(game, "busy\n")
+      assert(place:records() >= 8)
+      assert(game:kill("SIGTERM"))
+      local rest = program.read_all(game)
+      assert.equal(0, task.await(game:wait()).exit_code, rest)
+      assert.equal(0, place:records())
     end)
   end))
 end)

@@ -1,9 +1,9 @@
 --- Neovim runs sandboxes on its own loop: docs/embedding/neovim.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local lfs = require "lfs"
 local program = require "spec.support.program"
 
+local within = program.within(60)
 local source = lfs.currentdir()
 
 local SCRIPT = [[
@@ -47,22 +47,18 @@ local function run(place, env)
 end
 
 describe("Neovim", function()
-  it("stays responsive while a sandbox works, and gets its output into a buffer", async(60, function()
-    program.with(function(place)
-      local result = run(place)
-      assert.equal(0, result.exit_code, result.stdout)
-      local facts = json.decode(place:read("result.json"))
-      assert.same({ true, 0, 2002, "1", "[exit code 0]" }, { facts.ok, facts.exit_code, facts.lines, facts.first, facts.last })
-      assert(facts.ticks * 0.005 > facts.seconds / 4, "the editor's own timer starved: " .. place:read("result.json"))
-      assert.equal(0, place:records())
-    end)
+  it("stays responsive while a sandbox works, and gets its output into a buffer", within(function(place)
+    local result = run(place)
+    assert.equal(0, result.exit_code, result.stdout)
+    local facts = json.decode(place:read("result.json"))
+    assert.same({ true, 0, 2002, "1", "[exit code 0]" }, { facts.ok, facts.exit_code, facts.lines, facts.first, facts.last })
+    assert(facts.ticks * 0.005 > facts.seconds / 4, "the editor's own timer starved: " .. place:read("result.json"))
+    assert.equal(0, place:records())
   end))
 
-  it("destroys what still works when it is left", async(60, function()
-    program.with(function(place)
-      local result = run(place, { LEAVE_BUSY = "1" })
-      assert.equal(0, result.exit_code, result.stdout)
-      assert.equal(0, place:records())
-    end)
+  it("destroys what still works when it is left", within(function(place)
+    local result = run(place, { LEAVE_BUSY = "1" })
+    assert.equal(0, result.exit_code, result.stdout)
+    assert.equal(0, place:records())
   end))
 end)

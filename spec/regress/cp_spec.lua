@@ -1,5 +1,4 @@
 --- What cp copied as nothing, and what it does with folders, slashes, targets and links.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 
@@ -9,15 +8,10 @@ ln -s /etc/passwd tree/outside; ln -s tree ltree; ln -s tree/f lfile; ln -s fifo
 perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("sock"))']]
 
 for _, provider in ipairs({ "local", "bubblewrap" }) do
-  local function within(fn)
-    return async(60, function()
-      program.with(function(place)
-        place:run({}, { argv = { "sh", "-c", SETUP } })
-        place:ok({ "create", "--name", "b", "--provider", provider })
-        fn(place)
-      end)
-    end)
-  end
+  local within = program.within(60, function(place)
+    place:run({}, { argv = { "sh", "-c", SETUP } })
+    place:ok({ "create", "--name", "b", "--provider", provider })
+  end)
 
   describe("cp with " .. provider, function()
     it("names what is no file and no folder", within(function(place)

@@ -13,6 +13,7 @@ local scratch = require "spec.support.scratch"
 local secret = require "luarium.secret"
 local target = require "luarium.ssh.target"
 
+local within = program.within(60)
 local WORD = "hunter2hunter2"
 
 local function hides(err, what)
@@ -55,18 +56,16 @@ describe("telemetry", function()
       assert.equal(1, #server:requests("/v1/metrics?key=" .. WORD))
     end))
 
-  it("shows no password of a wrong endpoint", async(60, function()
-    program.with(function(place)
-      place:ok({ "create", "--name", "demo" })
-      for _, url in ipairs({ "http://user:WORD@127.0.0.1:9", "http://user:p/WORD@127.0.0.1:9", "ftp://u:WORD@h",
-        "user:WORD@host" }) do
-        place.env.OTEL_EXPORTER_OTLP_ENDPOINT = url:gsub("WORD", WORD)
-        hides(place:run({ "exec", "demo", "true" }).stderr, "telemetry is off: option 'endpoint'")
-        local _, err = luarium.try(luarium.configure, { telemetry = { endpoint = place.env.OTEL_EXPORTER_OTLP_ENDPOINT } })
-        hides(err, "option 'endpoint'")
-        otlp.reset()
-      end
-    end)
+  it("shows no password of a wrong endpoint", within(function(place)
+    place:ok({ "create", "--name", "demo" })
+    for _, url in ipairs({ "http://user:WORD@127.0.0.1:9", "http://user:p/WORD@127.0.0.1:9", "ftp://u:WORD@h",
+      "user:WORD@host" }) do
+      place.env.OTEL_EXPORTER_OTLP_ENDPOINT = url:gsub("WORD", WORD)
+      hides(place:run({ "exec", "demo", "true" }).stderr, "telemetry is off: option 'endpoint'")
+      local _, err = luarium.try(luarium.configure, { telemetry = { endpoint = place.env.OTEL_EXPORTER_OTLP_ENDPOINT } })
+      hides(err, "option 'endpoint'")
+      otlp.reset()
+    end
   end))
 end)
 
@@ -104,12 +103,10 @@ describe("a password in an address is not shown:", function()
     assert.truthy(err.message:find("https://user:[hidden]@example.com", 1, true), err.message)
   end)
 
-  it("whatever a script raises or logs", async(60, function()
-    program.with(function(place)
-      place:write("script.lua", "require('luarium.log').warn('at ftp://u:" .. WORD .. "@host') error('no https://me:"
-        .. WORD .. "@host/x', 0)")
-      hides(place:run({ "run", "script.lua" }).stderr, "no https://me:[hidden]@host/x")
-    end)
+  it("whatever a script raises or logs", within(function(place)
+    place:write("script.lua", "require('luarium.log').warn('at ftp://u:" .. WORD .. "@host') error('no https://me:"
+      .. WORD .. "@host/x', 0)")
+    hides(place:run({ "run", "script.lua" }).stderr, "no https://me:[hidden]@host/x")
   end))
 end)
 
@@ -141,12 +138,10 @@ describe("a credential is known, and removed:", function()
 end)
 
 describe("a short secret", function()
-  it("is told of once, by its name", async(60, function()
-    program.with(function(place)
-      place:write("script.lua", "luarium.secret('p1n', 'PIN') luarium.secret('a', 'OTHER') luarium.secret('', 'EMPTY')")
-      local said = place:run({ "run", "script.lua" }).stderr
-      assert.truthy(said:find("the secret PIN has fewer than 6 bytes", 1, true), said)
-      assert.falsy(said:find("p1n", 1, true) or said:find("OTHER", 1, true), said)
-    end)
+  it("is told of once, by its name", within(function(place)
+    place:write("script.lua", "luarium.secret('p1n', 'PIN') luarium.secret('a', 'OTHER') luarium.secret('', 'EMPTY')")
+    local said = place:run({ "run", "script.lua" }).stderr
+    assert.truthy(said:find("the secret PIN has fewer than 6 bytes", 1, true), said)
+    assert.falsy(said:find("p1n", 1, true) or said:find("OTHER", 1, true), said)
   end))
 end)

@@ -1,12 +1,7 @@
 --- os.exit where it was lost, and ends of programs that were crashes.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 local function run(place, text, words)
   place:write("script.lua", text)

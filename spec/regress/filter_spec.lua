@@ -1,12 +1,7 @@
 --- A filter of provider test that is no pattern was an internal error.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 describe("provider test", function()
   it("says what is wrong with a filter", within(function(place)

@@ -1,5 +1,4 @@
 --- Lines of --json that were no JSON: output of a sandbox may have any bytes.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local native = require "luarium.native"
 local program = require "spec.support.program"
@@ -8,11 +7,7 @@ local utf8 = require "luarium.utf8"
 local decode = native.crypto.base64_decode
 local REPLACED = "\239\191\189"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 --- The values of the lines, each of which must be valid.
 local function values(text)

@@ -1,15 +1,10 @@
 --- Logs that were not written by us: records that are none, and what is no file.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 
 local LOGS = ".state/logs/"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 local function make(place)
   return (place:ok({ "create", "--name", "demo" }):match("sbx_%w+"))

@@ -1,12 +1,7 @@
 --- Scripts that do harm when the program looks at what they declare, for --help or at Tab.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 
-local function within(fn)
-  return async(90, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(90)
 
 local function help(place, script)
   place:write("script.lua", script)

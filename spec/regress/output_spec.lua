@@ -1,13 +1,8 @@
 --- What was written to the wrong place, lost, or shown although it was secret.
-local async = require "spec.support.async"
 local program = require "spec.support.program"
 local tmux = require "spec.support.tmux"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 describe("output", function()
   it("that cannot be written is a failure", within(function(place)

@@ -1,16 +1,11 @@
 --- Records of the state folder that were not written by us.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local tmux = require "spec.support.tmux"
 
 local RECORDS = ".state/sandboxes/"
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 --- Texts of records that are none, by what is said of them.
 local function damage(id)

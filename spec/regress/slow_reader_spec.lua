@@ -1,16 +1,11 @@
 --- What happened when nobody read our output: the loop stood still, and with it timeouts and signals.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
 local await = task.await
 
-local function within(fn)
-  return async(60, function()
-    program.with(fn)
-  end)
-end
+local within = program.within(60)
 
 --- Starts `yes` in the sandbox with a timeout, and returns when that has ended it although its output was not read.
 local function after_timeout(place, more)

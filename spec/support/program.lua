@@ -1,4 +1,5 @@
 --- Drives the real program: build/luarium, or the one that LUARIUM_PROGRAM names, in a folder and a state of its own.
+local async = require "spec.support.async"
 local native = require "luarium.native"
 local task = require "luarium.task"
 
@@ -122,6 +123,23 @@ function M.with(fn)
   end)
   if not ok then
     error(err, 0)
+  end
+end
+
+--- What makes a test of a function: it runs as a task with a time limit, in a fresh folder.
+---
+---   local within = program.within(60)
+---   it("does this", within(function(place) … end))
+---@param seconds number
+---@param prepare? fun(place: spec.Place): any comes first; the function gets what it returns as well
+---@return fun(fn: fun(place: spec.Place, prepared: any)): function test
+function M.within(seconds, prepare)
+  return function(fn)
+    return async(seconds, function()
+      M.with(function(place)
+        fn(place, prepare and prepare(place))
+      end)
+    end)
   end
 end
 
