@@ -58,6 +58,32 @@ describe("the embeddable library", function()
     assert.same({}, luarium.list())
   end))
 
+  it("reads lines as they end, however a pipe cuts them", within(function(folder)
+    local host_process = assert(process.spawn(host(folder, "poll_loop")))
+    assert(task.await(host_process:write("echo first\necho sec")))
+    local out = ""
+    repeat -- so much was read, and the second line has not ended
+      local chunk, stream = task.await(host_process:read())
+      out = out .. (stream == "stdout" and chunk or "")
+    until not chunk or out:find("first\n$")
+    assert(task.await(host_process:write("ond\necho last")))
+    host_process:close_stdin()
+    local chunk, stream
+    repeat
+      chunk, stream = task.await(host_process:read())
+      out = out .. (stream == "stdout" and chunk or "")
+    until not chunk
+    local lines = {}
+    for line in out:gmatch("[^\n]+") do
+      lines[#lines + 1] = line
+    end
+    table.sort(lines)
+    assert.same({ "echo first -> first", "echo last -> last", "echo second -> second" }, lines)
+    assert.equal(0, task.await(host_process:wait()).exit_code)
+    host_process:close()
+    assert.same({}, luarium.list())
+  end))
+
   it("refuses to work in a fork of the host, which leaves what the parent has alone", within(function(folder)
     local result = assert(task.await(process.run(host(folder, "forking_host"))))
     assert.equal("", result.stderr)

@@ -7,9 +7,11 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char script[] = "local luarium = require 'luarium'\n"
+                             "io.stdout:setvbuf('line')\n"
                              "function handle(line)\n"
                              "  luarium.task.start(function()\n"
                              "    local result = luarium.with({}, function(box) return "
@@ -24,15 +26,38 @@ static int fail(lua_State *L) {
   return 1;
 }
 
-/* What is typed is a command for a sandbox of its own. */
-static bool read_line(lua_State *L) {
-  char line[1024];
-  ssize_t n = read(STDIN_FILENO, line, sizeof line - 1);
-  if (n <= 0)
-    return false;
+/* Each line is a command for a sandbox of its own. */
+static void handle(lua_State *L, const char *line, size_t length) {
   lua_getglobal(L, "handle");
-  lua_pushlstring(L, line, (size_t)(line[n - 1] == '\n' ? n - 1 : n));
+  lua_pushlstring(L, line, length);
   lua_call(L, 1, 0);
+}
+
+struct input {
+  char bytes[4096];
+  size_t length; /* of the line that has not ended yet */
+};
+
+/* Takes what one read gives: a part of a line, or several. False at the end of input. */
+static bool read_lines(lua_State *L, struct input *input) {
+  if (input->length == sizeof input->bytes) {
+    fprintf(stderr, "a line is longer than %zu bytes\n", sizeof input->bytes);
+    return false;
+  }
+  ssize_t n = read(STDIN_FILENO, input->bytes + input->length, sizeof input->bytes - input->length);
+  if (n <= 0) {
+    if (input->length > 0) /* the last line has no end */
+      handle(L, input->bytes, input->length);
+    return false;
+  }
+  input->length += (size_t)n;
+  char *line = input->bytes, *end;
+  while ((end = memchr(line, '\n', input->length))) {
+    handle(L, line, (size_t)(end - line));
+    input->length -= (size_t)(end + 1 - line);
+    line = end + 1;
+  }
+  memmove(input->bytes, line, input->length);
   return true;
 }
 
@@ -43,6 +68,7 @@ int main(void) {
   if (luaL_dostring(L, script))
     return fail(L);
 
+  struct input input = {.length = 0};
   bool open = true;
   int tasks = 0, wakeups = 0;
   while (open || tasks > 0) {
@@ -50,7 +76,7 @@ int main(void) {
     double seconds = luarium_next_wakeup(L);
     poll(fds, 2, seconds < 0 ? -1 : (int)(seconds * 1000) + 1);
     if (fds[1].revents)
-      open = read_line(L);
+      open = read_lines(L, &input);
     tasks = luarium_step(L, 0.01);
     if (tasks < 0)
       return fail(L);
