@@ -20,6 +20,16 @@ local SYSTEM = {
   "/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl",
 }
 
+--- Who the user is, for programs that ask: without it `whoami`, `ssh` and `git commit` fail. The host's own users are
+--- not shown.
+local IDENTITY = {
+  passwd = "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    .. "sandbox:x:1000:1000:Sandbox:" .. HOME .. ":/bin/sh\n"
+    .. "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+  group = "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n",
+  mailname = "localhost\n", -- git's default address is made of it
+}
+
 local function host_root(self, box)
   return (self.config.dir or config.state_dir() .. "/bubblewrap") .. "/" .. box.external_id
 end
@@ -133,9 +143,15 @@ local function exec(self, box, command, options)
   return interpret(box, result, options)
 end
 
-local function folders(self, external_id)
-  local root = host_root(self, { external_id = external_id })
-  local ok, err = task.await(native.fs.mkdir(root .. "/root", { mode = 448 }))
+--- What the sandbox has at / beside the folders of the local provider.
+local function make_root(self, external_id)
+  local root = host_root(self, { external_id = external_id }) .. "/root"
+  local ok, err = task.await(native.fs.mkdir(root, { mode = 448 }))
+  for name, text in pairs(ok and IDENTITY or {}) do
+    if ok then
+      ok, err = task.await(native.fs.write_file(root .. "/etc/" .. name, text, { parents = true, mode = 420 }))
+    end
+  end
   if ok then
     return true
   end
@@ -164,7 +180,7 @@ return provider.define {
     if not made then
       return nil, err
     end
-    local ok, fault = folders(self, made.external_id)
+    local ok, fault = make_root(self, made.external_id)
     if not ok then
       return nil, fault
     end
