@@ -30,6 +30,7 @@ local PIECE = 65536 -- bytes of output in a record: it is one write, so that tho
 ---@field event string? such as "sandbox.exec"
 ---@field phase "start"|"stop"|"error"|nil
 ---@field command string?
+---@field detail string? of an operation without a command: the address of a clone, remote and branch of a push
 ---@field exit_code integer?
 ---@field error string?
 
@@ -143,12 +144,20 @@ local function on_output(record)
   end
 end
 
+--- What an operation without a command is about.
+local function detail_of(record)
+  local remote = record.remote and (record.ref and record.remote .. " " .. record.ref or record.remote)
+  local detail = record.url or remote
+  return type(detail) == "string" and detail or nil
+end
+
 local function on_operation(record)
   if not registry.is_id(record.sandbox) or not record.phase then
     return
   end
   local result = record.result or {}
   append(record.sandbox, { time = record.time, event = record.event, phase = record.phase, command = record.command,
+    detail = record.phase == "start" and detail_of(record) or nil,
     name = record.phase == "start" and record.event == "sandbox.create" and record.name or nil,
     exit_code = result.exit_code, signal = result.signal, timed_out = result.timed_out or nil,
     duration = record.duration, error = record.error and record.error.message })
@@ -280,8 +289,8 @@ local MAX_TIME = 1e11 -- the year 5138
 
 --- Fields of an operation that are there have a type of their own.
 local function has_types(value)
-  for key, wanted in pairs({ command = "string", name = "string", signal = "string", error = "string",
-    exit_code = "number", duration = "number", timed_out = "boolean" }) do
+  for key, wanted in pairs({ command = "string", detail = "string", name = "string", signal = "string",
+    error = "string", exit_code = "number", duration = "number", timed_out = "boolean" }) do
     if value[key] ~= nil and type(value[key]) ~= wanted then
       return false
     end

@@ -198,6 +198,34 @@ describe("the display on a terminal", function()
 end)
 
 describe("the display without a terminal", function()
+  it("calls git's operations what a person would, without Luarium's options", within(function(place)
+    place:write("git.lua", [[
+      luarium.with({ name = "demo" }, function(box)
+        box:exec("git init -q --bare origin.git; git -C origin.git symbolic-ref HEAD refs/heads/main", { check = true })
+        local repo = box:clone("file://" .. box:path("origin.git"), { path = "repo", mirror = false })
+        box:write_file("repo/f", "x")
+        repo:branch("fix")
+        repo:commit("begun")
+        repo:push()
+        local url = "https://127.0.0.1:1/x.git"
+        luarium.try(repo.push, repo, { remote = url, url = url, token = "hunter2-hunter2" })
+        luarium.try(box.clone, box, url, { mirror = false, token = "hunter2-hunter2" })
+      end)]])
+    local result = place:run({ "run", "-v", "git.lua" })
+    assert.equal(0, result.exit_code, result.stderr)
+    local id = place:ok({ "logs" }):match("sbx_%w+")
+    local text = (result.stderr .. place:ok({ "logs", id })):gsub("file://%S+", "ADDRESS")
+    for _, words in ipairs({ " demo clone ADDRESS ok ", " demo exec git clone ADDRESS ok ", " demo exec git commit ok ",
+      " demo git push origin fix ok ", " demo exec git push origin fix ok ",
+      " demo git push https://127.0.0.1:1/x.git fix ", " demo clone https://127.0.0.1:1/x.git ",
+      " clone: ADDRESS\n", " exec: git clone ADDRESS\n", " git push: origin fix\n", " exec: git push origin fix\n" }) do
+      assert.truthy(text:find(words, 1, true), words .. "\n" .. text)
+    end
+    for _, ours in ipairs({ " -c ", "credential", "LUARIUM_GIT", "/bin/sh", "protocol.ext" }) do
+      assert.falsy(text:find(ours, 1, true), ours .. "\n" .. text)
+    end
+  end))
+
   it("tells now and then of what takes long, and how far it is", within(function(place)
     slow.write(place)
     place:write("script.lua", [[

@@ -124,6 +124,7 @@ local function attempt(job, source)
   local ok, result = pcall(run.script, job.box, "git.clone", SCRIPT, arguments, {
     credentials = needs_token and job.credentials or nil, hooks = job.options.hooks, env = job.options.env,
     timeout = remaining(job), hint = job.hint, on_progress = job.on_progress,
+    shown = "git clone " .. (job.address.url or source),
   })
   if ok then
     return result.stdout:sub(-100):match("(%x+)%s*$")

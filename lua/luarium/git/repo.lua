@@ -61,6 +61,7 @@ function Repo:run(arguments, options)
     timeout = "seconds", max_output = "size" }, "git.run")
   return run.git(self.box, self.path, "git." .. (arguments[1] or "run"), arguments, {
     stdin = options.stdin, env = options.env, timeout = options.timeout, max_output = options.max_output,
+    shown = "git " .. table.concat(arguments, " "),
     fine = function()
       return not options.check
     end,
@@ -335,10 +336,11 @@ local function remote_of(options, op)
   return command.ref(remote, op, "remote")
 end
 
-local function network(self, op, arguments, options, credentials)
-  local fields = { sandbox = self.box.id, name = self.box.name, path = self.path }
+local function network(self, op, arguments, options, credentials, remote, ref)
+  local fields = { sandbox = self.box.id, name = self.box.name, path = self.path, remote = remote, ref = ref }
   return event.span("sandbox." .. op, fields, run.git, self.box, self.path, op, arguments, {
     credentials = credentials, hooks = options.hooks, timeout = options.timeout or run.network_timeout,
+    shown = ("%s %s%s"):format((op:gsub("%.", " ")), remote, ref and " " .. ref or ""),
   })
 end
 
@@ -366,7 +368,7 @@ function Repo:push(options)
     arguments[#arguments + 1] = "--set-upstream"
   end
   extend(arguments, { remote, ("refs/heads/%s:refs/heads/%s"):format(branch, branch) })
-  network(self, "git.push", arguments, options, credentials)
+  network(self, "git.push", arguments, options, credentials, remote, branch)
   if target then
     mirror.outdated(target)
   end
@@ -396,7 +398,7 @@ function Repo:fetch(options)
       and not ref:match("^%x+$")
     arguments[#arguments + 1] = plain and ("+refs/heads/%s:refs/remotes/%s/%s"):format(ref, remote, ref) or ref
   end
-  network(self, "git.fetch", arguments, options, credentials)
+  network(self, "git.fetch", arguments, options, credentials, remote, options.ref)
 end
 
 ---@private

@@ -2,6 +2,7 @@
 local command = require "luarium.git.command"
 local errors = require "luarium.error"
 local progress = require "luarium.git.progress"
+local sandbox_command = require "luarium.sandbox.command"
 
 local M = {}
 
@@ -22,14 +23,24 @@ M.max_output = 67108864
 ---@field max_output integer? bytes
 ---@field fine (fun(result: luarium.ExecResult): boolean)? says that a failure is none
 ---@field hint string?
+---@field shown string? what people are told that runs, when `op` and the arguments do not say it
 ---@field on_progress luarium.OnProgress? when the command was given --progress
 
-local function exec(box, argv, options)
-  local result = box:exec(argv, {
+--- "git push origin main": without the options, which are ours.
+local function words_of(arguments)
+  local words = { "git" }
+  for _, argument in ipairs(arguments) do
+    words[#words + 1] = argument:sub(1, 1) ~= "-" and argument or nil
+  end
+  return table.concat(words, " ")
+end
+
+local function exec(box, argv, options, shown)
+  local result = sandbox_command.exec(box, argv, {
     cwd = options.cwd, env = command.env(options.credentials, options.env), stdin = options.stdin,
     timeout = options.timeout or M.local_timeout, max_output = options.max_output or M.max_output,
     on_stderr = options.on_progress and progress.reader(options.on_progress),
-  })
+  }, options.shown or shown)
   if options.on_progress then
     result.stderr = progress.strip(result.stderr)
   end
@@ -66,7 +77,7 @@ function M.git(box, path, op, arguments, options)
     config[#config + 1] = setting
   end
   local argv = command.argv(config, "-C", box:path(path), arguments)
-  return M.check(op, exec(box, argv, options), options)
+  return M.check(op, exec(box, argv, options, words_of(arguments)), options)
 end
 
 --- A POSIX shell script whose function `g` is git with these settings. The arguments are $1, $2 ...
@@ -89,7 +100,7 @@ function M.script(box, op, script, arguments, options)
   for _, argument in ipairs(arguments) do
     argv[#argv + 1] = argument
   end
-  local result = exec(box, argv, options)
+  local result = exec(box, argv, options, (op:gsub("%.", " ")))
   if result.exit_code == 66 then -- what our scripts say when the repository's folder is not there
     errors.raise("not_found", ("there is no folder %s that can be entered"):format(arguments[1]), { op = op })
   end

@@ -36,7 +36,7 @@ M.of = command_of
 
 --- For people: one text, bounded, without secrets.
 local function describe(command)
-  local text = secret.redact(command.shell or table.concat(command.argv, " "))
+  local text = secret.redact(command.shown or command.shell or table.concat(command.argv, " "))
   return #text > 200 and text:sub(1, 197) .. "..." or text
 end
 M.describe = describe
@@ -164,6 +164,25 @@ end
 ---@field oom boolean? killed for want of memory, where the provider can tell
 ---@field duration number seconds
 
+--- As Sandbox:exec.
+---@async
+---@param box luarium.Sandbox
+---@param command string|string[]
+---@param options table?
+---@param shown string? what people are told of it, where most of the words are Luarium's own
+---@return luarium.ExecResult
+function M.exec(box, command, options, shown)
+  local given = command_of(command, "exec")
+  given.shown = shown
+  local checked = exec_options(box, options, "exec")
+  local result = object.span_with(start_told, box, "exec", { command = describe(given) }, given, checked)
+  result.ok = result.exit_code == 0 and not result.timed_out
+  if options and options.check then
+    check_result(given, result)
+  end
+  return result
+end
+
 --- Runs a command to its end. A text goes through the shell, a list is an argv without one. A command that fails is a
 --- result, not an error, unless `check` is set.
 ---@async
@@ -173,14 +192,7 @@ end
 ---  on_stderr?: fun(chunk: string), check?: boolean, merge?: boolean}? timeout in seconds, max_output in bytes a stream
 ---@return luarium.ExecResult
 function Sandbox:exec(command, options)
-  command = command_of(command, "exec")
-  local given = exec_options(self, options, "exec")
-  local result = object.span_with(start_told, self, "exec", { command = describe(command) }, command, given)
-  result.ok = result.exit_code == 0 and not result.timed_out
-  if options and options.check then
-    check_result(command, result)
-  end
-  return result
+  return M.exec(self, command, options)
 end
 
 ---@class luarium.Process

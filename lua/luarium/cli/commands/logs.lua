@@ -33,9 +33,10 @@ end
 
 --- What happened, in words; nil: not worth a line.
 local function describe(record)
-  local name = (record.event or ""):gsub("^sandbox%.", "")
+  local name = (record.event or ""):gsub("^sandbox%.", ""):gsub("%.", " ")
+  local what = record.command or record.detail
   if record.phase == "start" then
-    return record.command and ("%s: %s"):format(name, record.command)
+    return what and ("%s: %s"):format(name, what)
   elseif record.phase == "error" then
     return ("%s failed: %s"):format(name, record.error or "?")
   end

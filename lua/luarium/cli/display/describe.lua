@@ -21,32 +21,25 @@ local function first_line(text)
   return #line < #trim_end(text) and line .. " ..." or line
 end
 
---- git's own command, without the settings in front of it.
-local function short_git(command)
-  local rest = command:match("^git (%-[cC] .*)$")
-  while rest and rest:match("^%-[cC] %S+ ") do
-    rest = rest:gsub("^%-[cC] %S+ ", "", 1)
-  end
-  return rest and "git " .. rest or command
-end
-
 --- What the operation is about: its command, address, path, name.
 ---@param record luarium.EventRecord
 ---@return string
 function M.detail(record)
-  local what = record.url or record.command or record.path or record.step or record.snapshot or record.volume
-    or record.script
+  local what = record.url or record.command or record.remote or record.path or record.step or record.snapshot
+    or record.volume or record.script
   if record.port then
     what = tostring(record.port)
+  elseif record.remote and record.ref then
+    what = record.remote .. " " .. record.ref
   end
-  return type(what) == "string" and short_git(first_line(what)) or ""
+  return type(what) == "string" and first_line(what) or ""
 end
 
---- The operation itself: "exec", "clone".
+--- The operation itself: "exec", "git push".
 ---@param record luarium.EventRecord
 ---@return string
 function M.verb(record)
-  return (record.event:gsub("^sandbox%.", ""))
+  return (record.event:gsub("^sandbox%.", ""):gsub("%.", " "))
 end
 
 ---@param record luarium.EventRecord the end of an operation
