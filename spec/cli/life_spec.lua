@@ -111,11 +111,12 @@ describe("the life of a sandbox, by commands:", function()
     assert.is_true(copy ~= demo)
     place:ok({ "exec", "demo", "echo second >file" })
     assert.equal("first\n", place:ok({ "exec", "copy", "cat file" }))
-    local result = place:run({ "fork", "demo", "--name", "copy", "--json" })
-    assert.same({ "copy", "saving", "running" }, { json.decode(result.stdout).name, json.decode(result.stdout).provider,
+    local result = place:run({ "fork", "demo", "--name", "other", "--json" })
+    assert.same({ "other", "saving", "running" }, { json.decode(result.stdout).name, json.decode(result.stdout).provider,
       json.decode(result.stdout).status })
-    assert.matches("a sandbox is called 'demo' already", place:run({ "fork", "demo", "-n", "demo" }).stderr,
-      1, true)
+    result = place:run({ "fork", "demo", "-n", "demo" })
+    assert.equal(1, result.exit_code)
+    assert.matches("a sandbox is called 'demo' already", result.stderr, 1, true)
   end))
 
   it("extend", within(function(place)

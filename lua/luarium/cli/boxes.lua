@@ -4,6 +4,8 @@ local errors = require "luarium.error"
 
 local M = {}
 
+local SHOWN = 5 -- sandboxes of one name that an error names
+
 local function describe(record)
   return record.id .. (record.name and " (" .. record.name .. ")" or "")
 end
@@ -57,17 +59,22 @@ function M.facts(records)
   return require("luarium.json").array(list)
 end
 
---- A name that others have is of less use.
+--- Names are addresses on the command line: raises `conflict` when a sandbox has this one.
 ---@async
----@param context luarium.cli.Context
 ---@param luarium table
 ---@param name string?
-function M.warn_of_namesakes(context, luarium, name)
-  local others = name and #luarium.list({ name = name }) or 0
-  if others > 0 then
-    context:note("luarium: %s called '%s' already: the name alone will not tell them apart",
-      others == 1 and "a sandbox is" or others .. " sandboxes are", name)
+function M.check_free(luarium, name)
+  local others = name and luarium.list({ name = name }) or {}
+  if #others == 0 then
+    return
   end
+  local ids = {}
+  for i, record in ipairs(others) do
+    ids[i] = ("%s (%s)"):format(record.id, M.status(record))
+  end
+  errors.raise("conflict", ("%s called '%s' already: %s"):format(#others == 1 and "a sandbox is"
+    or #others .. " sandboxes are", name, table.concat(ids, ", ", 1, math.min(#ids, SHOWN))),
+    { name = "NAME_TAKEN" })
 end
 
 --- The result of a command that made a sandbox.

@@ -21,6 +21,7 @@ local hints_by_name = {
   EACCES = "check who owns the path, and its mode",
   ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",
   EMFILE = "raise the limit with `ulimit -n`; `luarium doctor` shows it",
+  NAME_TAKEN = "choose another name, or `luarium destroy` the one that has it",
   NOT_CONFIGURED = "set the variable named above, or put the key into luarium.lua",
   SSH_LOGIN = "`ssh -v` to the same host shows what OpenSSH makes of it",
   REGISTRY_LOGIN = "`docker login REGISTRY`, or registries = { [\"REGISTRY\"] = { username = ..., password = ... } } "

@@ -14,7 +14,8 @@ end
 return {
   summary = "make a sandbox and print its id",
   about = "The sandbox stays until `luarium destroy`, or until its --timeout is over. What the provider has no "
-    .. "use for, such as an\nimage for `local`, is told on standard error; with --json it is in `ignored`.",
+    .. "use for, such as an\nimage for `local`, is told on standard error; with --json it is in `ignored`.\n"
+    .. "A name that a sandbox on record has already is refused, because a name is an address.",
   example = "box=$(luarium create --name demo --env GREETING=hello)\n"
     .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 1h",
   options = {
@@ -38,7 +39,7 @@ return {
   run = function(args, context)
     context:task(function()
       local luarium = context:api()
-      boxes.warn_of_namesakes(context, luarium, args.name)
+      boxes.check_free(luarium, args.name)
       context:show()
       local ignored
       luarium.on("log", function(record)

@@ -13,7 +13,7 @@ return {
     context:task(function()
       local luarium = context:api()
       local box = boxes.open(luarium, args.box)
-      boxes.warn_of_namesakes(context, luarium, args.name)
+      boxes.check_free(luarium, args.name)
       context:show()
       boxes.print_made(context, box:fork({ name = args.name }))
     end)
