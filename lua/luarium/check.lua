@@ -146,8 +146,8 @@ local matchers = {
 
 local expected = {
   text = "text without NUL bytes",
-  name = "a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', that does not begin with '-' or "
-    .. "'sbx_'",
+  name = "a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', that does not begin with '-', "
+    .. "'sbx_' or 'run_'",
   seconds = "seconds (a number from 0 to ten years)",
   size = "a whole number of at least 0",
   integer = "a whole number",
@@ -168,13 +168,13 @@ M.is_secret = function()
 end
 
 --- The one rule for names of sandboxes: they are shown on terminals, are words of commands (`luarium cp NAME:path`),
---- and must not look like an id.
+--- and must not look like an id, of a sandbox or of a run.
 ---@param value any
 ---@return boolean
 function M.is_name(value)
   return type(value) == "string" and #value >= 1 and #value <= 100 and utf8.is_valid(value)
     and not value:find("[%c:/]") and not value:find("\194[\128-\159]") and not value:find("^%-")
-    and not value:find("^sbx_")
+    and not value:find("^sbx_") and not value:find("^run_")
 end
 
 --- What M.is_name expects, in words.

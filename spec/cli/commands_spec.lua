@@ -49,9 +49,10 @@ describe("luarium", function()
     { { "create", "--timeout", "inf" }, "2d, got 'inf'" },
     { { "run", "--busy-limit", "5w", "x.lua" }, "option --busy-limit: expected seconds, or such as 90s, 30m, 1.5h, 2d" },
     { { "create", "-n", "a:b" }, "option -n: expected a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', "
-      .. "that does not begin with '-' or 'sbx_', got 'a:b'" },
+      .. "that does not begin with '-', 'sbx_' or 'run_', got 'a:b'" },
     { { "create", "-n", "" }, "option -n: expected a name" },
-    { { "create", "-n", "sbx_01" }, "or 'sbx_', got 'sbx_01'" },
+    { { "create", "-n", "sbx_01" }, "'sbx_' or 'run_', got 'sbx_01'" },
+    { { "create", "-n", "run_01" }, "'sbx_' or 'run_', got 'run_01'" },
     { { "create", "-e", "1A=2" }, "create: option -e: expected NAME=VALUE" },
     { { "provider", "new", "local" }, "provider new: 'local' is built in" },
     { { "create", "-e", "no value" }, "create: option -e: expected NAME=VALUE, or the NAME" },

@@ -3,9 +3,9 @@ local async = require "spec.support.async"
 local program = require "spec.support.program"
 
 local RULE = "expected a name of 1 to 100 bytes of UTF-8 without control characters, ':' and '/', that does not begin "
-  .. "with '-' or 'sbx_'"
+  .. "with '-', 'sbx_' or 'run_'"
 
-local wrong = { "", "a/b", "a:b", "-n", "sbx_1", "a\nb", "a\27[31m", "\127", ("x"):rep(101), "\255", "a\194\155b" }
+local wrong = { "", "a/b", "a:b", "-n", "sbx_1", "run_1", "a\nb", "a\27[31m", "\127", ("x"):rep(101), "\255", "a\194\155b" }
 
 describe("the name of a sandbox", function()
   it("has one rule, for create, fork and the command line", async(60, function()

@@ -20,7 +20,7 @@ return {
     .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 1h",
   options = {
     { "-n --name", value = "NAME", type = "name", about = "a name of your own, to find it by: up to 100 bytes, "
-      .. "without control characters, `:` and `/`, not beginning with `-` or `sbx_`" },
+      .. "without control characters, `:` and `/`, not beginning with `-`, `sbx_` or `run_`" },
     { "-i --image", value = "IMAGE", about = "the image to start from, where the provider has images" },
     { "-e --env", value = "NAME[=VALUE]", type = "env", many = true,
       about = "environment of every command in it; NAME alone: a secret, read from our environment" },
