@@ -108,6 +108,15 @@ describe("luarium doctor", function()
     end
   end))
 
+  it("looks at the configuration that --config names, and at no other", within(function(place)
+    place:write("luarium.lua", [[return { providers = { here = { "local" } } }]])
+    place:write("other.lua", [[return { providers = { there = { "local" } } }]])
+    local said = place:ok({ "doctor", "--config", "other.lua" })
+    assert.matches("ok +config +other%.lua\n", said)
+    assert.matches("ok +providers +there\n", said)
+    assert.matches("ok +providers +here\n", place:ok({ "doctor" }))
+  end))
+
   it("tells of every host, also beside one whose options are wrong", within(function(place)
     local missing = sshd.missing()
     if missing then

@@ -192,8 +192,8 @@ local function libraries()
   return "ok", table.concat(parts, ", ")
 end
 
-local function configuration(config)
-  local files = config.files()
+local function configuration(config, context)
+  local files = context.config_file and { context.config_file } or config.files()
   if #files == 0 then
     return "ok", "no luarium.lua here or in the user's configuration folder: the defaults count"
   end
@@ -282,7 +282,7 @@ function M.run(context)
   local results = {}
   for _, row in ipairs(checks) do
     local name, fn, about = row[1], row[2], row[3]
-    local ok, status, message, advice = pcall(fn, config)
+    local ok, status, message, advice = pcall(fn, config, context)
     if not ok then
       if errors.is(status, "cancelled") then
         error(status, 0)
