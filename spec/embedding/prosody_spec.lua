@@ -6,6 +6,7 @@ local lfs = require "lfs"
 local native = require "luarium.native"
 local program = require "spec.support.program"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local source = lfs.currentdir()
 
@@ -65,14 +66,6 @@ local function with_server(place, fn)
   end)
 end
 
-local function wait_for(what, condition)
-  local deadline = native.loop.monotonic() + 20
-  while not condition() do
-    assert(native.loop.monotonic() < deadline, "in vain: " .. what)
-    task.sleep(0.01)
-  end
-end
-
 --- Ends the server with SIGTERM; returns its status and the rest of its log.
 local function stop(server)
   assert(server:kill("SIGTERM"))
@@ -91,7 +84,7 @@ end
 
 local function wait_until_up(place, names)
   for _, name in ipairs(names) do
-    wait_for(name .. " to begin", function()
+    until_true(name .. " to begin", function()
       return lfs.attributes(place.dir .. "/up-" .. name) ~= nil
     end)
   end
@@ -136,7 +129,7 @@ describe("Prosody", function()
     assert(worst < 1, "a plain request took " .. worst .. " seconds")
     for i, name in ipairs({ "c", "a", "b" }) do
       let_go(place, name)
-      wait_for("the answer of " .. name, function() return #answers == i end)
+      until_true("the answer of " .. name, function() return #answers == i end)
       assert.same({ name = name, status = 200, body = { exit_code = 0, output = name .. "\n" } }, answers[i])
     end
     assert.equal(0, place:records())
@@ -157,7 +150,7 @@ describe("Prosody", function()
     local status, log = stop(server)
     assert.equal(0, status.exit_code, log)
     assert.equal(0, place:records())
-    wait_for("the answers", function() return #answers == 2 end)
+    until_true("the answers", function() return #answers == 2 end)
     assert.same({ 500, { error = "the host is closing" } }, { answers[1].status, answers[1].body })
   end)
 
@@ -165,7 +158,7 @@ describe("Prosody", function()
     local answers = begin(scope, place, request, { "a" })
     assert.equal("reloaded", request("GET", "plain/reload").body)
     assert.equal(0, place:records())
-    wait_for("the answer", function() return #answers == 1 end)
+    until_true("the answer", function() return #answers == 1 end)
     assert.equal(500, answers[1].status)
     assert.equal("again\n", json.decode(request("POST", "sandboxes", "sleep 0.1; echo again").body).output)
   end)

@@ -1,10 +1,12 @@
 local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local dockerd = require "spec.support.dockerd"
+local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local peer = require "spec.support.peer"
 local sandbox = require "luarium.sandbox"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local engine = peer("docker exec", dockerd, { prepare = boxes.configure })
 if not engine then
@@ -13,10 +15,6 @@ end
 
 local with, error_of = boxes.with, boxes.error_of
 local monotonic = native.loop.monotonic
-
-local function unique()
-  return "lumx" .. native.crypto.hex_encode(native.crypto.random(6))
-end
 
 describe("docker exec", function()
   it("takes bytes that are no text as arguments, variables and folder", with({}, function(box)
@@ -48,14 +46,14 @@ describe("docker exec", function()
 
   it("believes a mark that is forged no more than the command itself", with({}, function(box)
     -- the command reads the mark from its parent's arguments, writes it and goes on
-    local word = unique()
+    local word = marked.word()
     local result = box:exec({ "sh", "-c", [[
       mark=$(tr '\0' '\n' </proc/$PPID/cmdline | grep "$(printf '\036')")
       echo before; printf '%s00700' "$mark"; printf '%s00700' "$mark" >&2; sleep 600; : ]], word }, { timeout = 20 })
     assert.equal("before\n", result.stdout)
     assert.equal(7, result.exit_code)
     box:destroy()
-    assert.equal(0, boxes.processes(word))
+    assert.equal(0, marked.count(word))
   end))
 
   it("ends with what the engine knows when its shell is killed", with({}, function(box)
@@ -66,7 +64,7 @@ describe("docker exec", function()
 
   it("kills at its deadline what left its session, cleaned its environment, or belongs to somebody else",
     with({}, function(box)
-      local word = unique()
+      local word = marked.word()
       local script = ([[
         sleep 600 & (setsid sleep 600 &) ; (setsid env -i sleep 600 &); env -i sh -c 'sleep 600; : W' &
         sh -c 'trap "" TERM HUP INT; while :; do sleep 0.1; done; : W' &
@@ -76,7 +74,7 @@ describe("docker exec", function()
       assert.is_true(monotonic() - began < 30)
       assert.equal("begun\n", result.stdout)
       assert.is_true(result.timed_out)
-      assert.equal(0, boxes.processes(word))
+      assert.equal(0, marked.count(word))
       -- without a session of theirs and without environment two of them are found by where they come from; the one that
       -- left both behind is what no scan can find (as with the local provider)
       local left = box:exec("ps -o args | grep -c '[s]leep 61234'").stdout
@@ -85,25 +83,25 @@ describe("docker exec", function()
     end))
 
   it("kills what runs as another user than the container's", with({}, function(box)
-    local word = unique()
+    local word = marked.word()
     local result = box:exec({ "sh", "-c", "(setsid sh -c 'sleep 600; : ' " .. word .. " &); echo begun; sleep 600; :", word },
       { timeout = 1, user = "nobody" })
     assert.equal("begun\n", result.stdout)
     assert.is_true(result.timed_out)
-    boxes.poll("the end of the tree", 5, function()
-      return boxes.processes(word) == 0
+    until_true("the end of the tree", function()
+      return marked.count(word) == 0
     end)
   end))
 
   it("kills what has filled its container with processes", with({ options = { pids = 12 } }, function(box)
-    local word = unique()
+    local word = marked.word()
     local result = box:exec({ "sh", "-c", [[i=0; echo begun
       while [ $i -lt 8 ]; do sleep 600 & i=$((i + 1)); done
       while :; do :; done; : ]] .. word, word }, { timeout = 2 })
     assert.is_true(result.timed_out)
     assert.equal("begun\n", result.stdout)
-    boxes.poll("the end of the tree", 5, function()
-      return boxes.processes(word) == 0
+    until_true("the end of the tree", function()
+      return marked.count(word) == 0
     end)
     assert.equal("0\n", box:exec("ps -o args | grep -c '[s]leep 600'").stdout)
     local limit = engine:ask("GET", "/containers/" .. box.external_id .. "/json").HostConfig.PidsLimit
@@ -189,18 +187,18 @@ describe("docker exec", function()
 
   it("is ended by the collector when nobody holds it any more", async(60, function()
     sandbox.with({ provider = "docker" }, function(box)
-      local word = unique()
+      local word = marked.word()
       do
         box:spawn({ "sh", "-c", "sleep 600; :", word })
-        assert.is_true(boxes.processes(word) > 0)
+        assert.is_true(marked.count(word) > 0)
       end
       if rawget(_G, "jit") then
         return -- tables have no finalizers there
       end
       collectgarbage()
       collectgarbage()
-      boxes.poll("its end", 10, function()
-        return boxes.processes(word) == 0
+      until_true("its end", function()
+        return marked.count(word) == 0
       end)
     end)
   end))
@@ -223,7 +221,7 @@ describe("docker: a container that is paused from outside", function()
   for _, how in ipairs({ "its time is over", "it is cancelled" }) do
     it("while a command runs in it: it is ended when " .. how .. ", and the container stays paused", boxes.with({},
       function(box)
-        local word = "lump" .. native.crypto.hex_encode(native.crypto.random(6))
+        local word = marked.word()
         local beside = task.spawn_detached("a command", function()
           local argv = { "sh", "-c", "echo begun; sleep 600; :", word }
           if how == "its time is over" then
@@ -231,12 +229,12 @@ describe("docker: a container that is paused from outside", function()
           end
           pcall(task.timeout, 2, box.exec, box, argv)
         end)
-        boxes.poll("its begin", 10, function()
-          return boxes.processes(word) > 0
+        until_true("its begin", function()
+          return marked.count(word) > 0
         end)
         engine:ask("POST", "/containers/" .. box.external_id .. "/pause")
         local result = beside:wait()
-        assert.equal(0, boxes.processes(word))
+        assert.equal(0, marked.count(word))
         assert.is_true(not result or result.timed_out and result.stdout == "begun\n")
         assert.equal("paused", box:info().status)
         box:resume()

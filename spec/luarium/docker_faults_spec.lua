@@ -2,6 +2,7 @@ local async = require "spec.support.async"
 local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
+local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local peer = require "spec.support.peer"
 local proxies = require "spec.support.proxy"
@@ -9,6 +10,7 @@ local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local proxy
 
@@ -29,10 +31,6 @@ before_each(function()
 end)
 
 local with, error_of = boxes.with, boxes.error_of
-
-local function unique()
-  return "lumf" .. native.crypto.hex_encode(native.crypto.random(6))
-end
 
 describe("docker, an answer is lost:", function()
   for _, request in ipairs({ "/containers/create", "/start HTTP", "/json HTTP" }) do
@@ -61,12 +59,12 @@ describe("docker, an answer is lost:", function()
   end))
 
   it("exec, when it begins: it never does", with({}, function(box)
-    local word = unique()
+    local word = marked.word()
     proxy:rule("drop /start HTTP")
     local err = error_of(box.exec, box, { "sh", "-c", "echo ran >>/work/log; sleep 600; :", word })
     assert.equal("unavailable", err.kind)
-    boxes.poll("the end of its shell", 10, function()
-      return boxes.processes(word) == 0
+    until_true("the end of its shell", function()
+      return marked.count(word) == 0
     end)
     assert.is_false(box:exists("/work/log"))
   end))
@@ -99,12 +97,12 @@ describe("docker, a stream is cut:", function()
   for _, how in ipairs({ "cut", "shut" }) do
     it(how .. " in the middle of output: it is said, and the command is ended", with({}, function(box)
       for _, bytes in ipairs({ 300, 100000 }) do
-        local word = unique()
+        local word = marked.word()
         proxy:rule(("%s %d /start HTTP"):format(how, bytes))
         local err = error_of(box.exec, box, { "sh", "-c", "head -c 200000 /dev/zero; sleep 600; :", word },
           { timeout = 60 })
         assert.equal("unavailable", err.kind)
-        assert.equal(0, boxes.processes(word))
+        assert.equal(0, marked.count(word))
       end
       assert.equal("usable\n", box:exec("echo usable").stdout)
     end, 120))
@@ -119,18 +117,18 @@ describe("docker, a stream is cut:", function()
   it("cut anywhere in the shell's hello: it is said", with({}, function(box)
     for _, bytes in ipairs({ 235, 247, 248, 249, 250, 251 }) do -- some of the last let the hello through, whole
       proxy:rule(("cut %d /start HTTP"):format(bytes))
-      local word = unique()
+      local word = marked.word()
       local err = error_of(box.exec, box, { "sh", "-c", "echo more than a cut lets through; sleep 600; :", word },
         { timeout = 20 })
       assert.equal("unavailable", err.kind, bytes .. " bytes: " .. tostring(err))
       assert.matches("connection was ", err.message)
-      assert.equal(0, boxes.processes(word))
+      assert.equal(0, marked.count(word))
       proxy:clear()
     end
   end, 120))
 
   it("at its beginning: the command may run or not, and it is said", with({}, function(box)
-    local word = unique()
+    local word = marked.word()
     for bytes = 108, 180, 4 do
       for _, pty in ipairs({ false, true }) do
         proxy:rule(("cut %d /start HTTP"):format(bytes))
@@ -139,18 +137,18 @@ describe("docker, a stream is cut:", function()
         proxy:clear()
       end
     end
-    boxes.poll("the end of all of them", 20, function()
-      return boxes.processes(word) == 0
+    until_true("the end of all of them", function()
+      return marked.count(word) == 0
     end)
     assert.equal("usable\n", box:exec("echo usable").stdout)
   end, 120))
 
   it("a frozen one is bounded by the command's time", with({}, function(box)
-    local word = unique()
+    local word = marked.word()
     proxy:rule("freeze 1000 /start HTTP")
     local result = box:exec({ "sh", "-c", "head -c 2000000 /dev/zero; sleep 600; :", word }, { timeout = 1 })
     assert.is_true(result.timed_out)
-    assert.equal(0, boxes.processes(word))
+    assert.equal(0, marked.count(word))
   end))
 
   it("a frozen one whose command has ended is noticed", with({}, function(box)
@@ -222,15 +220,15 @@ describe("docker, the engine", function()
     local creating = task.spawn_detached("create", function()
       return pcall(sandbox.create, { provider = "docker" })
     end)
-    boxes.poll("the container", 20, function()
+    until_true("the container", function()
       return #engine:containers() == 1
     end)
     task.sleep(0.3)
     proxy:rule("refuse")
     proxy:rule("close")
-    boxes.poll("the end of create", 60, function()
+    until_true("the end of create", function()
       return creating.state == "done"
-    end)
+    end, 60)
     local record = registry.list()[1]
     assert.equal("creating", record.status)
     proxy:rule("accept")
@@ -244,14 +242,14 @@ describe("docker, the engine", function()
     it(("ends (%s) in the middle of a command; the sandbox goes on with its files"):format(how), async(150, function()
       local box = sandbox.create({ provider = "docker" })
       box:write_file("/work/kept", "kept")
-      local word, running, begun = unique(), nil, nil
+      local word, running, begun = marked.word(), nil, nil
       local beside = task.spawn_detached("a command", function()
         running = { pcall(box.exec, box, { "sh", "-c", "echo begun; sleep 600; :", word }, { timeout = 100,
           on_stdout = function()
             begun = true
           end }) }
       end)
-      boxes.poll("its begin", 30, function()
+      until_true("its begin", function()
         return begun
       end)
       if how == "kill" then
@@ -260,16 +258,16 @@ describe("docker, the engine", function()
       else
         engine:restart()
       end
-      boxes.poll("the end of the command", 60, function()
+      until_true("the end of the command", function()
         return beside.state == "done"
-      end)
+      end, 60)
       assert.is_false(running[1])
       -- an engine that was killed stops what it finds, and leaves it so
       assert.equal(how == "kill" and "conflict" or "unavailable", running[2].kind, tostring(running[2]))
       if how == "kill" then
         box:start()
       end
-      assert.equal(0, boxes.processes(word))
+      assert.equal(0, marked.count(word))
       assert.equal("kept", box:read_file("/work/kept"))
       assert.equal("usable\n", box:exec("echo usable").stdout)
       box:destroy()
@@ -281,7 +279,7 @@ end)
 describe("docker, a process of ours that is killed", function()
   it("leaves what its record finds, at every stage of create, exec, upload and fork", async(150, function()
     local dir = scratch.make()
-    local word = unique()
+    local word = marked.word()
     scratch.sh(("mkdir DIR/tree && head -c 5000000 /dev/zero >DIR/tree/a"):gsub("DIR", dir))
     config.configure({ providers = { direct = { "docker", host = engine.host, image = engine.image } } })
     scratch.write(dir .. "/child.lua", ([[
@@ -301,7 +299,7 @@ describe("docker, a process of ours that is killed", function()
       for _, record in ipairs(registry.list()) do
         sandbox.destroy(record.id)
       end
-      assert.equal(0, boxes.processes(word))
+      assert.equal(0, marked.count(word))
       assert.same({}, registry.list())
       assert.same({}, engine:containers())
       assert.equal(images, #(engine:ask("GET", "/images/json?all=1")))

@@ -6,6 +6,7 @@ local fakes = require "spec.support.fake_docker"
 local native = require "luarium.native"
 local object = require "luarium.sandbox.object"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 if fakes.missing() then
   describe("docker without sense", function()
@@ -154,7 +155,7 @@ describe("docker: an engine that makes no sense", function()
     local sandbox = object.attach({ id = "sbx_x", provider = "docker", external_id = ID, status = "running", cwd = "/" },
       config.provider("docker"), {})
     object.watch(sandbox)
-    boxes.poll("the second stream", 20, function()
+    until_true("the second stream", function()
       return select(2, fake:asked():gsub("GET /v1.41/events", "")) >= 2
     end)
     assert.equal("running", sandbox.status)

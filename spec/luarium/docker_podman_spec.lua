@@ -6,6 +6,7 @@ local event = require "luarium.event"
 local peer = require "spec.support.peer"
 local podman = require "spec.support.podman"
 local sandbox = require "luarium.sandbox"
+local until_true = require "spec.support.until_true"
 
 local engine = peer("docker over podman", podman, { prepare = boxes.configure })
 if not engine then
@@ -31,7 +32,7 @@ describe("docker over podman", function()
     end)
     local box = sandbox.create({ provider = "docker" })
     engine:ask("POST", "/containers/" .. box.external_id .. "/kill")
-    boxes.poll("the end of the sandbox", 20, function()
+    until_true("the end of the sandbox", function()
       return told
     end)
     off()

@@ -11,6 +11,7 @@ local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local engine = peer("docker", dockerd, { prepare = boxes.configure })
 if not engine then
@@ -43,7 +44,7 @@ describe("docker: create", function()
   it("gives the command its environment, and commands theirs", with({
     command = { "sh", "-c", 'echo "$GREETING" >/tmp/said; exec sleep 600' }, env = { GREETING = "hello" },
   }, function(box)
-    boxes.poll("the command's file", 10, function()
+    until_true("the command's file", function()
       return box:exists("/tmp/said")
     end)
     assert.equal("hello\n", box:read_file("/tmp/said"))
@@ -122,7 +123,7 @@ describe("docker: create", function()
       for _, port in ipairs({ 8080, 8081 }) do
         assert.is_truthy(box:url(port):find("^http://127%.0%.0%.1:%d+$"))
       end
-      local answer = boxes.poll("an answer", 20, function()
+      local answer = until_true("an answer", function()
         local response = http.request({ url = box:url(8080), own_connection = true })
         return response and response.body == "served" and response
       end)
@@ -240,7 +241,7 @@ describe("docker: life", function()
       end)
       task.sleep(0.3)
       engine:ask(request[1], "/containers/" .. box.external_id .. request[2])
-      boxes.poll("the end of the command", 10, function()
+      until_true("the end of the command", function()
         return beside.state == "done"
       end)
       local err = error_of(box.exec, box, "true")
@@ -257,7 +258,7 @@ describe("docker: life", function()
       told[record.sandbox] = record
     end)
     local function end_of(box)
-      return boxes.poll("the end of " .. box.id, 20, function()
+      return until_true("the end of " .. box.id, function()
         return told[box.id]
       end)
     end
@@ -266,7 +267,7 @@ describe("docker: life", function()
     local record = end_of(first)
     assert.equal("idle", record.name)
     assert.is_truthy(record.error.message:find("exit code 137", 1, true), record.error.message)
-    boxes.poll("the end of its record", 10, function()
+    until_true("the end of its record", function()
       return not registry.get(first.id)
     end)
     assert.equal("destroyed", first.status)
@@ -277,7 +278,7 @@ describe("docker: life", function()
     assert.equal("running", second.status)
     -- also after the engine's stream was cut, and what happened while there was none
     engine:restart()
-    boxes.poll("its return", 20, function()
+    until_true("its return", function()
       return second:info().status == "running"
     end)
     engine:ask("DELETE", "/containers/" .. second.external_id .. "?force=1")
@@ -351,11 +352,11 @@ describe("docker: life", function()
     local instance = config.provider("docker")
     box = create({ timeout = 0.3 })
     local id, data = box.external_id, box.data
-    boxes.poll("its end", 10, function()
+    until_true("its end", function()
       local facts, err = instance:call("get", id, data)
       return not facts and err.kind == "sandbox_gone"
     end)
-    boxes.poll("the end of its container", 10, function()
+    until_true("the end of its container", function()
       return box.status == "destroyed" and #engine:containers() == 0
     end)
   end))

@@ -4,12 +4,14 @@ local config = require "luarium.config"
 local dockerd = require "spec.support.dockerd"
 local http = require "luarium.http"
 local lfs = require "lfs"
+local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local registry = require "luarium.registry"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
 local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local missing = dockerd.missing() or sshd.missing() or scratch.sh("command -v socat || true") == ""
   and "socat is not installed" or nil
@@ -109,7 +111,7 @@ describe("docker over SSH", function()
       local process = box:spawn("while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nserved' | nc -l -p 8080; done")
       local url = box:url(8080)
       assert.is_true(url ~= "http://127.0.0.1:" .. bound.HostPort)
-      boxes.poll("an answer", 20, function()
+      until_true("an answer", function()
         local response = http.request({ url = url, own_connection = true })
         return response and response.body == "served"
       end)
@@ -137,28 +139,28 @@ describe("docker over SSH", function()
         process:close()
       end, { concurrency = #numbers })
     end)
-    boxes.poll("the end of all connections but those that are kept", 20, function()
+    until_true("the end of all connections but those that are kept", function()
       return connections(server) <= 3
     end)
   end))
 
   it("finds a connection again that was cut, and says so where something ran over it", over_ssh(120, function()
     local box = sandbox.create({ provider = "docker" })
-    local word = "luam" .. native.crypto.hex_encode(native.crypto.random(6))
+    local word = marked.word()
     local err
     local beside = task.spawn_detached("a command", function()
       err = error_of(box.exec, box, { "sh", "-c", "echo begun; sleep 600; :", word }, { timeout = 100 })
     end)
-    boxes.poll("its begin", 20, function()
-      return boxes.processes(word) > 0
+    until_true("its begin", function()
+      return marked.count(word) > 0
     end)
     server:cut()
     assert.equal("usable\n", box:exec("echo usable").stdout)
-    boxes.poll("the end of the command", 60, function()
+    until_true("the end of the command", function()
       return beside.state == "done"
-    end)
+    end, 60)
     assert.equal("unavailable", err.kind)
-    assert.equal(0, boxes.processes(word))
+    assert.equal(0, marked.count(word))
     server:cut()
     assert.equal("running", box:info().status)
     server:cut()
@@ -183,7 +185,7 @@ describe("docker over SSH", function()
       assert.is_true(scratch.exists(path))
     end
     config.provider("other"):close()
-    boxes.poll("the end of all connections", 10, function()
+    until_true("the end of all connections", function()
       return connections(through) == 0
     end)
     for _, path in ipairs(sockets) do

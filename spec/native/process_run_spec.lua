@@ -3,6 +3,7 @@ local lfs = require "lfs"
 local support = require "spec.support.processes"
 local native = require "luarium.native"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local await, loop, process = task.await, native.loop, native.process
 local new_cookie = support.new_cookie
@@ -10,7 +11,6 @@ local run = support.run
 local sh = support.sh
 local spawn = support.spawn
 local state_of = support.state_of
-local eventually = support.eventually
 local expect_gone = support.expect_gone
 local expect_dead = support.expect_dead
 local children_of_host = support.children_of_host
@@ -428,9 +428,9 @@ describe("process.run", function()
     it("kills everything and ends as cancelled", async(function()
       local cookie = new_cookie()
       local op = process.run { argv = { "sh", "-c", "setsid sleep 60 & sleep 60" }, cookie = cookie }
-      eventually(function()
+      until_true("three processes", function()
         return #await(process.find(cookie)) == 3
-      end, "three processes")
+      end)
       local from = loop.monotonic()
       op:cancel()
       op:cancel()
@@ -449,10 +449,10 @@ describe("process.run", function()
 
       local cookie = new_cookie()
       op = process.run { argv = { "sh", "-c", "sleep 60 & :" }, grace = 60, cookie = cookie }
-      eventually(function()
+      until_true("the main process gone", function()
         local found = await(process.find(cookie))
         return #found == 1 and found[1].comm == "sleep"
-      end, "the main process gone")
+      end)
       op:cancel()
       _, err = await(op)
       assert.equal("cancelled", err.kind)
@@ -514,13 +514,13 @@ describe("process.run", function()
       run { argv = { "true" } }
       sh("sleep 60", { timeout = 0.01, cookie = new_cookie() })
     end
-    eventually(function()
+    until_true("all children reaped", function()
       for _, pid in ipairs(children_of_host()) do
         if state_of(pid) == "Z" then
           return false
         end
       end
       return true
-    end, "all children reaped")
+    end)
   end))
 end)

@@ -2,6 +2,7 @@ local async = require "spec.support.async"
 local support = require "spec.support.processes"
 local native = require "luarium.native"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local await, loop, process = task.await, native.loop, native.process
 local new_cookie = support.new_cookie
@@ -9,7 +10,6 @@ local slurp = support.slurp
 local spawn = support.spawn
 local read_all = support.read_all
 local expect = support.expect
-local eventually = support.eventually
 local expect_gone = support.expect_gone
 local slack = support.slack
 
@@ -73,11 +73,11 @@ describe("process.spawn", function()
       return tonumber(slurp(name)) or 0
     end
     local stuck, before = 0, -1
-    eventually(function()
+    until_true("the child stops writing", function()
       local now = count()
       stuck, before = now == before and stuck + 1 or 0, now
       return stuck > 50
-    end, "the child stops writing")
+    end)
     assert.is_true(count() < 64, "it wrote " .. count() .. " blocks")
     p:close()
   end))
@@ -300,10 +300,10 @@ describe("process.spawn", function()
         local p = spawn { argv = { "sleep", "60" }, cookie = cookie }
         assert.is_truthy(p:pid())
       end
-      eventually(function()
+      until_true("the collected process is gone", function()
         collectgarbage()
         return #await(process.find(cookie)) == 0
-      end, "the collected process is gone")
+      end)
     end))
   end)
 end)

@@ -4,6 +4,7 @@ local async = require "spec.support.async"
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local luarium = require "luarium"
+local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local peer = require "spec.support.peer"
 local scratch = require "spec.support.scratch"
@@ -12,6 +13,7 @@ local sshd = require "spec.support.sshd"
 local state = require "spec.support.state"
 local task = require "luarium.task"
 local tcp_proxy = require "spec.support.tcp_proxy"
+local until_true = require "spec.support.until_true"
 
 local server = peer("ssh: faults", sshd)
 if not server then
@@ -41,31 +43,6 @@ local function behind_proxy(fn, more, first)
     proxy:stop()
     assert(ok, err)
   end)
-end
-
-local function word()
-  return "lumfault" .. native.crypto.hex_encode(native.crypto.random(6))
-end
-
---- How many processes have the word among their arguments.
-local function running(text)
-  local count = 0
-  for _, entry in ipairs(assert(task.await(native.fs.ls("/proc")))) do
-    local file = entry.name:match("^%d+$") and io.open("/proc/" .. entry.name .. "/cmdline", "rb")
-    if file then
-      count = count + ((file:read("*a") or ""):find(text, 1, true) and 1 or 0)
-      file:close()
-    end
-  end
-  return count
-end
-
-local function poll(what, seconds, fn)
-  local deadline = native.loop.monotonic() + seconds
-  while not fn() do
-    assert(native.loop.monotonic() < deadline, what)
-    task.sleep(0.02)
-  end
 end
 
 --- A command that runs until it is killed, and can be found.
@@ -114,7 +91,7 @@ describe("ssh: while connecting", function()
       local host = assert(ssh.open({
         host = "127.0.0.1", port = port, ssh_config = false, agent = false, key = dir .. "/none", connect_timeout = 1,
       }))
-      poll("it listens", 5, function()
+      until_true("it listens", function()
         local _, err = host.pool:take()
         return err and not err.message:find("cannot connect", 1, true) and errors.is(err, "unavailable")
       end)
@@ -141,26 +118,26 @@ describe("ssh: a command whose connection", function()
 
     it(name .. " ends as unavailable, and is killed", async(60, function()
       behind_proxy(function(box, proxy)
-        local mark = word()
+        local mark = marked.word()
         local ok, err
         task.scope(function(scope)
           scope:spawn(function()
             ok, err = within(40, box.exec, box, lasting(mark))
           end)
-          poll("it runs", 10, function()
-            return running(mark) > 0
+          until_true("it runs", function()
+            return marked.count(mark) > 0
           end)
           proxy:say(action)
-          poll("the call has ended", 40, function()
+          until_true("the call has ended", function()
             return ok ~= nil
-          end)
+          end, 40)
           proxy:say("go")
         end)
         assert.is_false(ok)
         assert.are.equal("unavailable", err.kind)
         assert.are.equal("usable\n", box:exec("echo usable").stdout) -- which kills what could not be reached before
-        poll("nothing survives", 10, function()
-          return running(mark) == 0
+        until_true("nothing survives", function()
+          return marked.count(mark) == 0
         end)
       end, { keepalive = action == "cut" and 5 or 1 })
     end))
@@ -212,15 +189,15 @@ describe("ssh: a command whose connection", function()
 
   it("falls silent is stopped by its timeout all the same", async(60, function()
     behind_proxy(function(box, proxy)
-      local mark = word()
+      local mark = marked.word()
       local began = native.loop.monotonic()
       local result
       task.scope(function(scope)
         scope:spawn(function()
           result = box:exec(lasting(mark), { timeout = 1 })
         end)
-        poll("it runs", 10, function()
-          return running(mark) > 0
+        until_true("it runs", function()
+          return marked.count(mark) > 0
         end)
         proxy:say("stall")
       end)
@@ -228,8 +205,8 @@ describe("ssh: a command whose connection", function()
       assert.is_true(native.loop.monotonic() - began < 10)
       proxy:say("go")
       assert.are.equal("usable\n", box:exec("echo usable").stdout)
-      poll("nothing survives", 10, function()
-        return running(mark) == 0
+      until_true("nothing survives", function()
+        return marked.count(mark) == 0
       end)
     end, { keepalive = 60 })
   end))
@@ -239,7 +216,7 @@ describe("ssh: a command whose connection", function()
       for _, action in ipairs({ "cut", "close", "cut" }) do
         assert.are.equal("before\n", box:exec("echo before").stdout)
         proxy:say(action)
-        poll("the connection is gone", 10, function()
+        until_true("the connection is gone", function()
           local _, open = proxy:count()
           return open == 0
         end)
@@ -325,7 +302,7 @@ describe("ssh: a tree whose connection is cut on the way up", function()
           assert.are.equal("unavailable", err.kind)
           assert.is_truthy(err.message:find("is complete", 1, true), err.message)
         end
-        poll("what was left is cleared away", 10, function()
+        until_true("what was left is cleared away", function()
           local names = box:ls(".")
           return #names == 0 or #names == 1 and names[1].name == "tree"
         end)
@@ -359,12 +336,12 @@ describe("ssh: the host", function()
 
   it("has a command that ignores SIGTERM, and one that left its session", async(60, function()
     behind_proxy(function(box)
-      local mark = word()
+      local mark = marked.word()
       local result = box:exec(("(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 0.1; done' %s </dev/null "
         .. ">/dev/null 2>&1 &); trap '' TERM; while :; do sleep 0.1; done"):format(mark), { timeout = 0.5 })
       assert.is_true(result.timed_out)
-      poll("nothing survives", 10, function()
-        return running(mark) == 0
+      until_true("nothing survives", function()
+        return marked.count(mark) == 0
       end)
     end)
   end))

@@ -5,11 +5,10 @@
 ---
 --- What is not planned is answered with 200. "hang" never answers. "body TEXT" is a 200 with that body.
 local json = require "luarium.json"
-local native = require "luarium.native"
 local rude_server = require "spec.support.rude_server"
 local schema = require "spec.support.otlp_schema"
 local scratch = require "spec.support.scratch"
-local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local M = {}
 
@@ -85,12 +84,10 @@ end
 
 --- Waits until there are so many requests; each is there before it is answered.
 function Server:wait_for(count, path)
-  local deadline = native.loop.monotonic() + 30
-  while #self:requests(path) < count do
-    assert(native.loop.monotonic() < deadline, ("only %d requests came"):format(#self:requests(path)))
-    task.sleep(0.01)
-  end
-  return self:requests(path)
+  return until_true(("there are %d requests"):format(count), function()
+    local list = self:requests(path)
+    return #list >= count and list
+  end)
 end
 
 --- Ends it, also what hangs.

@@ -1,10 +1,8 @@
 --- What the specs of docker share: a configured provider over a dockerd, sandboxes that go with the test.
 local async = require "spec.support.async"
 local config = require "luarium.config"
-local native = require "luarium.native"
 local sandbox = require "luarium.sandbox"
 local scratch = require "spec.support.scratch"
-local task = require "luarium.task"
 
 local M = {}
 
@@ -38,22 +36,6 @@ function M.with(options, fn, seconds)
     sandbox.with(given, fn)
   end)
 end
-
---- Waits until fn gives something.
-function M.poll(what, seconds, fn)
-  local finish = native.loop.monotonic() + seconds
-  while true do
-    local value = fn()
-    if value then
-      return value
-    end
-    assert(native.loop.monotonic() < finish, what .. ": not in time")
-    task.sleep(0.05)
-  end
-end
-
---- How many processes of this machine have the word among their arguments.
-M.processes = require("luarium.conformance.context").host_processes
 
 --- The error that fn raises.
 function M.error_of(fn, ...)

@@ -2,14 +2,13 @@
 local emulated = require "spec.support.emulated"
 local errors = require "luarium.error"
 local luarium = require "luarium"
+local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local object = require "luarium.sandbox.object"
 local scratch = require "spec.support.scratch"
 local task = require "luarium.task"
 
 local M = {}
-
-local monotonic = native.loop.monotonic
 
 --- Calls fn, which must raise an error of this kind, and returns that.
 function M.raises(kind, fn, ...)
@@ -20,27 +19,8 @@ function M.raises(kind, fn, ...)
   return err
 end
 
---- Waits until fn() is true, and returns that.
----@async
-function M.until_true(what, fn, seconds)
-  local deadline = monotonic() + (seconds or 30)
-  while true do
-    local value = fn()
-    if value then
-      return value
-    end
-    assert(monotonic() < deadline, ("%s: not within %g s"):format(what, seconds or 30))
-    task.sleep(0.01)
-  end
-end
-
---- How many processes have the word among their arguments.
-M.count = require("luarium.conformance.context").host_processes
-
---- An argument that no other process has.
-function M.word()
-  return "word" .. native.crypto.hex_encode(native.crypto.random(6))
-end
+M.until_true = require "spec.support.until_true"
+M.count, M.word = marked.count, marked.word
 
 --- A sandbox whose HOME is in its folder; give it back with M.drop.
 ---@param options table? of spec.support.emulated

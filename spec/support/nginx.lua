@@ -7,6 +7,7 @@
 --- The other servers have the same locations: `other` is another origin, `mutual` asks for a client certificate,
 --- `h2c` speaks HTTP/2 without TLS, `proxy` answers as a forward proxy would.
 local scratch = require "spec.support.scratch"
+local until_true = require "spec.support.until_true"
 
 local sh, quote = scratch.sh, scratch.quote
 
@@ -107,12 +108,9 @@ end
 
 --- Waits until a text is in the access log; nginx writes a line when it is done with the request.
 function Server:wait_for_log(text)
-  local loop, task = require("luarium.native").loop, require "luarium.task"
-  local deadline = loop.monotonic() + 30
-  while not self:log():find(text, 1, true) do
-    assert(loop.monotonic() < deadline, "not in the log: " .. text)
-    task.sleep(0.005)
-  end
+  until_true(text .. " is in the log", function()
+    return self:log():find(text, 1, true)
+  end)
 end
 
 local function urls(scheme, port)

@@ -2,6 +2,7 @@
 local lfs = require "lfs"
 local native = require "luarium.native"
 local task = require "luarium.task"
+local until_true = require "spec.support.until_true"
 
 local await, loop, process = task.await, native.loop, native.process
 
@@ -87,24 +88,16 @@ function M.is_alive(pid)
   return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
-function M.eventually(check, what)
-  local deadline = loop.monotonic() + 30
-  while not check() do
-    assert(loop.monotonic() < deadline, "not within 30 s: " .. what)
-    task.sleep(0.002)
-  end
-end
-
 function M.expect_gone(cookie)
-  M.eventually(function()
+  until_true("nothing left with " .. cookie, function()
     return #await(process.find(cookie)) == 0
-  end, "nothing left with " .. cookie)
+  end)
 end
 
 function M.expect_dead(pid)
-  M.eventually(function()
+  until_true("the death of " .. pid, function()
     return not M.is_alive(pid)
-  end, "the death of " .. pid)
+  end)
 end
 
 function M.children_of_host()
