@@ -14,6 +14,8 @@ local template = {
 
 local settings = { providers = {} }
 local instances = {}
+local loaded = {} -- the files that were read
+local sources = {} -- the name of a provider -> the file that configured it last; false: a program did
 
 local function check_providers(providers, where)
   local faults = {}
@@ -31,6 +33,18 @@ local function check_providers(providers, where)
   end
 end
 
+local function key_of(name, adapter_file)
+  return adapter_file and name .. "\0" .. adapter_file or name
+end
+
+local function forget_instances(name)
+  for key in pairs(instances) do
+    if key == name or key:sub(1, #name + 1) == key_of(name, "") then
+      instances[key] = nil
+    end
+  end
+end
+
 ---@class luarium.Settings
 ---@field default string? the provider that create uses
 ---@field providers table<string, table>? name -> { adapter, key = value, ... }
@@ -43,7 +57,8 @@ end
 --- Adds settings; later ones win, providers are merged by name.
 ---@param options luarium.Settings
 ---@param where string? for messages
-function M.configure(options, where)
+---@param file string? the configuration file that has them
+function M.configure(options, where, file)
   where = where or "configure"
   check.options(options, template, where)
   check_providers(options.providers or {}, where)
@@ -53,8 +68,8 @@ function M.configure(options, where)
   for key, value in pairs(options) do
     if key == "providers" then
       for name, entry in pairs(value) do
-        settings.providers[name] = entry
-        instances[name] = nil
+        settings.providers[name], sources[name] = entry, file or false
+        forget_instances(name)
       end
     else
       settings[key] = value
@@ -78,7 +93,7 @@ end
 --- Forgets everything that was configured. For tests and hosts that start over.
 function M.reset()
   M.close()
-  settings, instances = { providers = {} }, {}
+  settings, instances, loaded, sources = { providers = {} }, {}, {}, {}
   if package.loaded["luarium.otlp"] then
     require("luarium.otlp").reset()
   end
@@ -129,7 +144,28 @@ function M.load_file(path)
   if type(given) ~= "table" then
     errors.raise("invalid", path .. ": expected a call of luarium.configure{...} or a returned table")
   end
-  M.configure(given, path)
+  M.configure(given, path, path)
+  loaded[#loaded + 1] = path
+end
+
+--- The configuration files that were read.
+---@return string[]
+function M.loaded()
+  return loaded
+end
+
+--- The configuration file that a provider's configuration is from.
+---@param name string
+---@return string? path
+function M.source(name)
+  return sources[name] or nil
+end
+
+--- Whether the program itself has configured a provider of this name.
+---@param name string
+---@return boolean
+function M.is_own(name)
+  return sources[name] == false
 end
 
 --- The configuration files that exist, in the order in which they are read.
@@ -203,22 +239,31 @@ function M.configured()
   return result
 end
 
+--- The adapter of a configured name, else the name.
+---@param name string
+---@return string
+function M.adapter(name)
+  return (settings.providers[name] or { name })[1]
+end
+
 --- The configured provider of a name; an adapter's own name works without configuration.
 ---@param name string?
+---@param adapter_file string? where its adapter is, when that is not looked for
 ---@return luarium.ProviderInstance
-function M.provider(name)
+function M.provider(name, adapter_file)
   name = M.provider_name(name)
-  if not instances[name] then
+  local key = key_of(name, adapter_file)
+  if not instances[key] then
     local entry = settings.providers[name] or { name }
     local given = {}
-    for key, value in pairs(entry) do
-      if key ~= 1 then
-        given[key] = value
+    for option, value in pairs(entry) do
+      if option ~= 1 then
+        given[option] = value
       end
     end
-    instances[name] = provider.open(name, entry[1], given, check.keys(settings.providers))
+    instances[key] = provider.open(name, entry[1], given, check.keys(settings.providers), adapter_file)
   end
-  return instances[name]
+  return instances[key]
 end
 
 return M

@@ -11,6 +11,8 @@ local await = require("luarium.task").await
 local M = {}
 
 local definitions = {} -- name -> definition, as loaded
+local from_files = {} -- path -> definition, of those that were asked for by their file
+local files = setmetatable({}, { __mode = "k" }) -- definition -> the file it was loaded from
 local definition_mt = { __name = "luarium.ProviderDefinition" }
 
 ---@class luarium.ProviderDefinition
@@ -132,7 +134,9 @@ local function load_lua(name, path)
   if not chunk then
     errors.raise("invalid", "provider " .. name .. ": " .. message)
   end
-  return accept(name, chunk(name), path)
+  local definition = accept(name, chunk(name), path)
+  files[definition] = path
+  return definition
 end
 
 local function load_c(name, path)
@@ -145,7 +149,33 @@ local function load_c(name, path)
   if not open then
     errors.raise("invalid", ("provider %s: %s cannot be loaded: %s"):format(name, path, message))
   end
-  return accept(name, open(name), path)
+  local definition = accept(name, open(name), path)
+  files[definition] = path
+  return definition
+end
+
+local function load_file(name, path)
+  return (path:match("%.so$") and load_c or load_lua)(name, path)
+end
+
+--- The file in M.path that an adapter of this name is loaded from, or nil.
+---@param name string
+---@return string? path
+function M.find(name)
+  for _, folder in ipairs(name:match("^[a-z][a-z0-9_]*$") and M.path or {}) do
+    for _, file in ipairs({ name .. ".lua", "luarium_provider_" .. name .. ".so" }) do
+      if native.fs.exists(folder .. "/" .. file) then
+        return folder .. "/" .. file
+      end
+    end
+  end
+end
+
+--- The file that an adapter was loaded from; nil for one that comes with the library or was registered.
+---@param definition luarium.ProviderDefinition
+---@return string? path
+function M.file_of(definition)
+  return files[definition]
 end
 
 local builtin = { "local", "bubblewrap", "docker", "ssh" }
@@ -165,23 +195,21 @@ end
 --- The adapter of this name. Raises `invalid` when there is none, with what there is.
 ---@param name string
 ---@param configured string[]? names that would have been understood too
+---@param path string? the file that it is in, when it is not looked for
 ---@return luarium.ProviderDefinition
-function M.load(name, configured)
+function M.load(name, configured, path)
   check.argument(name, "text", "provider", "the provider's name")
-  if definitions[name] then
+  if path then
+    from_files[path] = from_files[path] or load_file(name, path)
+    return from_files[path]
+  elseif definitions[name] then
     return definitions[name]
   end
   if not name:match("^[a-z][a-z0-9_]*$") then
     errors.raise("invalid", ("provider %q: a name has small letters, digits and underscores only"):format(name))
   end
-  local definition
-  for _, folder in ipairs(M.path) do
-    definition = load_lua(name, folder .. "/" .. name .. ".lua")
-      or load_c(name, folder .. "/luarium_provider_" .. name .. ".so")
-    if definition then
-      break
-    end
-  end
+  local file = M.find(name)
+  local definition = file and load_file(name, file)
   if not definition then
     local module = "luarium.providers." .. name
     local ok, value = pcall(require, module)
@@ -339,9 +367,10 @@ end
 ---@param adapter string
 ---@param given table configuration
 ---@param configured string[]? all configured names, for the error of one that does not exist
+---@param path string? the adapter's file, when it is not looked for
 ---@return luarium.ProviderInstance
-function M.open(name, adapter, given, configured)
-  local definition = M.load(adapter, configured)
+function M.open(name, adapter, given, configured, path)
+  local definition = M.load(adapter, configured, path)
   local config = resolve_config(definition, given or {}, "provider " .. name)
   return require("luarium.provider.instance").new(name, definition, config)
 end

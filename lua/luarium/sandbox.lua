@@ -7,6 +7,7 @@ local event = require "luarium.event"
 local native = require "luarium.native"
 local contract = require "luarium.provider.contract"
 local progress = require "luarium.progress"
+local origin = require "luarium.provider.origin"
 local registry = require "luarium.registry"
 local leftover = require "luarium.sandbox.leftover"
 local object = require "luarium.sandbox.object"
@@ -42,7 +43,7 @@ local function make(options, instance, id)
   local record = {
     id = id, provider = instance.name, adapter = instance.definition.name, status = "creating", name = options.name,
     labels = labels, created_at = native.loop.realtime(),
-    expires_at = options.timeout and native.loop.realtime() + options.timeout or nil,
+    expires_at = options.timeout and native.loop.realtime() + options.timeout or nil, origin = origin.of(instance),
   }
   registry.put(record)
   local spec = {}
@@ -115,11 +116,11 @@ function M.reconnect(id)
   if not record then
     errors.raise("sandbox_gone", ("reconnect: there is no sandbox %s (`luarium ls` shows those there are)"):format(id))
   end
-  local instance = config.provider(record.provider)
   if not record.external_id then
     errors.raise("conflict", ("reconnect: the sandbox %s was never finished: destroy it with `luarium destroy %s`")
       :format(id, id))
   end
+  local instance = origin.provider(record)
   local facts, err = instance:call("get", record.external_id, record.data or {})
   if not facts then
     if errors.is(err, "sandbox_gone") then
@@ -185,7 +186,7 @@ function M.destroy(id)
     object.live[id]:destroy()
     return true
   end
-  local instance = record.provider ~= registry.UNKNOWN and config.provider(record.provider)
+  local instance = record.provider ~= registry.UNKNOWN and origin.provider(record)
   if instance and record.external_id then
     local box = object.attach(record, instance, record.env or {})
     box.secret_env = record.secret_env
