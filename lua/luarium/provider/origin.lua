@@ -1,6 +1,6 @@
 --- Where the provider of a sandbox came from, as far as that depends on the folder: the file of an adapter of one's
---- own, and the configuration file. The record keeps both, so that a command in another folder means the same provider, or
---- says where to go.
+--- own, and the configuration file. The record keeps both, so that a command in another folder means the same
+--- provider, or says where to go.
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local native = require "luarium.native"
