@@ -176,6 +176,11 @@ return provider.define {
   unsupported = { stop = "destroy it", url = "create it with network = true and use http://127.0.0.1:PORT" },
 
   create = function(self, spec)
+    if type(spec.network) == "string" then
+      spec.nothing_made = true
+      return nil, errors.new("unsupported", ("there is no network '%s' here: true shares that of this machine, "
+        .. "false or nothing is none"):format(spec.network))
+    end
     local made, err = base.create(self, spec)
     if not made then
       return nil, err

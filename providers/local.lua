@@ -292,6 +292,7 @@ return provider.define {
   },
   accepts = { "cwd" },
   ignores = { "image", "cpu", "memory", "disk" },
+  gives = { "network", "ports" },
   unsupported = {
     stop = "destroy it; its processes are yours",
   },

@@ -51,6 +51,7 @@ return provider.define {
   config = config,
   accepts = { "cwd" },
   ignores = { "image", "cpu", "memory", "disk" },
+  gives = { "network", "ports" },
   unsupported = { stop = "destroy it" },
 
   create = function(self, spec)

@@ -24,6 +24,7 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---@field emulated table<string, boolean>? operations that the adapter brings, but builds from others
 ---@field ignores string[]? create options without meaning here
 ---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
+---@field gives string[]? "network", "ports": what every sandbox has anyway, so that asking for just that is fine
 ---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over
 ---@field streams boolean? its exec serves callbacks and an iterator for stdin itself, although it has spawn
 ---@field ends_all boolean? a command that is cut off takes with it whatever it has detached
@@ -36,7 +37,7 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 
 local plain_fields = {
   name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
-  emulated = "table", ignores = "list", accepts = "list", setup = "function", close = "function",
+  emulated = "table", ignores = "list", accepts = "list", gives = "list", setup = "function", close = "function",
   host_path = "function", watch = "function", settle = "function", owns_lifetime = "boolean", streams = "boolean",
   folds_signals = "boolean", ends_all = "boolean",
 }

@@ -155,6 +155,23 @@ describe("sandbox", function()
     end)
   end))
 
+  it("takes what asks for nothing but what every sandbox has: a network, ports under their own numbers", with_state(function()
+    luarium.with({ network = true, ports = { 8080, "9090" } }, function(box)
+      assert.equal("http://127.0.0.1:8080", (box:url(8080)))
+    end)
+    for _, ports in ipairs({ { "9000:8080" }, { 8080, "8081/udp" }, { "0.0.0.0:80:80" } }) do
+      assert.matches("cannot do `ports`", fails("unsupported", luarium.create, { ports = ports }), 1, true)
+    end
+    fails("unsupported", luarium.create, { network = "office" })
+    assert.same({}, luarium.list())
+  end))
+
+  it("has no networks of a name in bubblewrap, and leaves nothing of the attempt", with_state(function()
+    assert.matches("there is no network 'office' here", fails("unsupported", luarium.create,
+      { provider = "bubblewrap", network = "office" }), 1, true)
+    assert.same({}, luarium.list())
+  end))
+
   it("warns once of options that the provider ignores, and says who takes them", with_state(function()
     local warnings = {}
     local off = event.on("log", function(record)

@@ -19,6 +19,21 @@ local function set_of(...)
   return set
 end
 
+--- Whether a sandbox that has it all anyway has what is asked for: a network, or ports under their own numbers.
+local had_anyway = {
+  network = function(value)
+    return value == true
+  end,
+  ports = function(list)
+    for _, port in ipairs(list) do
+      if not tostring(port):match("^%d+$") then
+        return false
+      end
+    end
+    return true
+  end,
+}
+
 --- Raises `unsupported` for an option that the provider neither takes nor ignores.
 ---@param instance luarium.ProviderInstance
 ---@param options table
@@ -26,10 +41,11 @@ end
 function M.check(instance, options)
   local definition, ignored = instance.definition, {}
   local takes, ignores = set_of(ALWAYS, definition.accepts or {}), set_of(definition.ignores or {})
+  local gives = set_of(definition.gives or {})
   for _, key in ipairs(check.keys(options)) do
     if not takes[key] and ignores[key] then
       ignored[#ignored + 1] = key
-    elseif not takes[key] then
+    elseif not takes[key] and not (gives[key] and had_anyway[key](options[key])) then
       errors.raise("unsupported", ("create: provider '%s' cannot do `%s`: leave it out or choose another provider "
         .. "(`luarium providers` shows what each can do)"):format(instance.name, key), { provider = instance.name })
     end
