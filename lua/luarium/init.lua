@@ -59,6 +59,22 @@ function M.try(fn, ...)
   return done(xpcall(fn, errors.handler, ...))
 end
 
+--- Calls fn(attempt) again while it fails with an error that says that trying again may help, with growing pauses.
+---@async
+---@param options luarium.RetryPolicy?
+---@param fn fun(attempt: integer): any
+---@return any value what it returned; the last error is raised
+function M.retry(options, fn)
+  require("luarium.check").argument(fn, "function", "retry", "the function")
+  local value, err = require("luarium.retry").call(options, function(attempt)
+    return M.try(fn, attempt)
+  end)
+  if value == nil and errors.is(err) then
+    error(err, 0)
+  end
+  return value
+end
+
 --- A side effect of the script's own, by name. A durable run keeps its result and does not repeat it.
 ---@async
 ---@param name string

@@ -1,5 +1,6 @@
 local async = require "spec.support.async"
 local errors = require "luarium.error"
+local luarium = require "luarium"
 local native = require "luarium.native"
 local retry = require "luarium.retry"
 local task = require "luarium.task"
@@ -78,5 +79,44 @@ describe("retry", function()
     end)
     assert.is_false(ok)
     assert.equal("timeout", err.kind)
+  end))
+end)
+
+describe("luarium.retry", function()
+  it("raises the last error, gives what the function returned, and passes the attempt on", async(function()
+    local asked = {}
+    local function down(attempt)
+      asked[#asked + 1] = attempt
+      errors.raise("unavailable", "down " .. attempt, { retryable = true })
+    end
+    local value, err = luarium.try(luarium.retry, { max = 3, initial = 0.001 }, down)
+    assert.same({ nil, "down 3", { 1, 2, 3 } }, { value, err.message, asked })
+    assert.equal(2, luarium.retry({ initial = 0.001 }, function(attempt)
+      return attempt == 2 and attempt or down(attempt)
+    end))
+    assert.is_nil(luarium.retry(nil, function() end))
+    assert.is_false(luarium.retry(nil, function() return false end))
+  end))
+
+  it("leaves alone what trying again does not help, and the end of its own task", async(function()
+    local calls = 0
+    local _, err = luarium.try(luarium.retry, nil, function()
+      calls = calls + 1
+      error("a mistake of the script")
+    end)
+    assert.matches("a mistake of the script", err.message)
+    local waiting = task.start(luarium.retry, { on = function() return true end }, function()
+      calls = calls + 1
+      task.sleep(60)
+    end)
+    task.yield()
+    waiting:cancel()
+    local ok, reason = pcall(waiting.wait, waiting)
+    assert.same({ false, "cancelled", 2 }, { ok, reason.kind, calls })
+  end))
+
+  it("refuses wrong options with one clear error", async(function()
+    assert.matches("did you mean 'max'", select(2, luarium.try(luarium.retry, { mx = 3 }, print)).message, 1, true)
+    assert.equal("invalid", select(2, luarium.try(luarium.retry, {})).kind)
   end))
 end)
