@@ -163,6 +163,9 @@ local function on_operation(record)
     duration = record.duration, error = record.error and record.error.message })
   if record.event == "sandbox.destroy" then
     close(record.sandbox)
+  elseif record.event == "sandbox.fork" and record.phase == "stop" then -- where the copy's own log begins
+    append(record.copy, { time = record.time, event = record.event, phase = record.phase, name = record.copy_name,
+      duration = record.duration })
   end
 end
 

@@ -1,6 +1,7 @@
 --- luarium logs: what sandboxes wrote, while they are there and after.
 local json = require "luarium.json"
 local program = require "spec.support.program"
+local saving = require "spec.support.saving_provider"
 local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
@@ -46,6 +47,18 @@ describe("luarium logs", function()
     assert.not_match("hunter2%-hunter2", text)
     assert.equal("700\n", place:run({}, { argv = { "stat", "-c", "%a", listed:match("^(.*)/sbx_") } }).stdout)
     assert.match("there is no sandbox 'other'", place:run({ "logs", "other" }).stderr)
+  end))
+
+  it("of a fork begins with the fork, and is found by its name when that is gone", within(function(place)
+    saving.write(place)
+    place.env.LUARIUM_PROVIDER = "saving"
+    place:ok({ "create", "--name", "demo" })
+    local id = place:ok({ "fork", "demo", "--name", "copy" }):gsub("\n", "")
+    place:ok({ "exec", "copy", "echo in the copy" })
+    place:ok({ "destroy", "demo", "copy" })
+    assert.matches("^%-%-%- %S+ fork done, .-exec: echo in the copy\nin the copy\n", place:ok({ "logs", "copy" }))
+    assert.matches(id .. " +copy +gone", place:ok({ "logs" }))
+    assert.matches("fork done", place:ok({ "logs", "demo" }))
   end))
 
   it("that is followed is left with Ctrl-C, without a word", within(function(place)

@@ -120,7 +120,8 @@ function Sandbox:fork(options)
     return object.call(self, "fork") -- raises, with advice
   end
   registry.put(record)
-  local ok, made = pcall(object.span, self, "fork", {}, { id = record.id, name = options.name })
+  local ok, made = pcall(object.span, self, "fork", { copy = record.id, copy_name = record.name },
+    { id = record.id, name = record.name })
   if not ok then
     leftover.give_up(instance, record, made, "fork")
   end
