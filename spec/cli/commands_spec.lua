@@ -184,7 +184,7 @@ describe("luarium", function()
     assert.matches("me 1 1 1 true  \n", asked("-u", "me", "--cpu", "1", "--memory", "1", "--disk", "1", "--network",
       "on"), 1, true)
     assert.matches("--memory: expected bytes, or such as 512m or 2g, got 'much'", asked("--memory", "much"), 1, true)
-    local said = place:run({ "create", "--provider", "local", "--port", "80" }).stderr
+    local said = place:run({ "create", "--provider", "local", "--port", "9000:80" }).stderr
     assert.matches("provider 'local' cannot do `ports`", said, 1, true)
   end))
 
