@@ -135,6 +135,32 @@ describe("the life of a sandbox, by commands:", function()
     assert.equal("5d\tdays\n5h\thours\n5m\tminutes\n5s\tseconds\n", place:ok({ "__complete", "--", "extend", "demo", "5" }))
   end))
 
+  it("destroy --expired ends those past their end, and ls and doctor tell of them", within(function(place)
+    local function let_pass(id) -- its time, while no program of ours is there
+      local path = ".state/sandboxes/" .. id .. ".json"
+      local record = json.decode(place:read(path))
+      record.expires_at = 1
+      place:write(path, json.encode(record))
+    end
+    local kept = place:ok({ "create", "--name", "kept", "--timeout", "1h" }):gsub("\n", "")
+    assert.same({ destroyed = {}, failed = {} }, json.decode(place:ok({ "destroy", "--expired", "--json" })))
+    assert.falsy(place:run({ "ls" }).stderr:find("past", 1, true))
+    local one = make(place, "one")
+    let_pass(one)
+    let_pass(place:ok({ "create", "--label", "team=docs" }):gsub("\n", ""))
+    assert.matches("2 past their end; `luarium destroy --expired` ends them", place:run({ "ls" }).stderr, 1, true)
+    assert.matches("warn  sandboxes +2 of 3 [^\n]+\n +%-> luarium destroy %-%-expired\n", place:run({ "doctor" }).stdout)
+    assert.matches("^destroyed sbx_%w+\n$", place:run({ "destroy", "--expired", "--label", "team=docs" }).stderr)
+    assert.equal("expired", status(place, "one"))
+    assert.same({ destroyed = { one }, failed = {} }, json.decode(place:ok({ "destroy", "--expired", "--json" })))
+    assert.equal("running", status(place, "kept"))
+    assert.equal(1, place:records())
+    assert.matches("either sandboxes or --expired", (fails(place, 2, { "destroy", "--expired", "kept" })), 1, true)
+    assert.matches("either --all or --expired", (fails(place, 2, { "destroy", "--expired", "--all" })), 1, true)
+    place:ok({ "destroy", kept })
+    assert.matches("no sandbox fits", place:run({ "ls", "--label", "team=docs" }).stderr, 1, true)
+  end))
+
   it("url", within(function(place)
     make(place, "demo")
     assert.equal("http://127.0.0.1:8080\n", place:ok({ "url", "demo", "8080" }))

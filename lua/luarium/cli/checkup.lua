@@ -247,11 +247,13 @@ local function sandboxes()
     return "ok", ("%d known, none past its end%s"):format(#records,
       in_work > 0 and (", %d being made or removed (see luarium ls)"):format(in_work) or "")
   end
-  for _, id in ipairs(unfinished) do
-    expired[#expired + 1] = id
+  local advice = { #expired > 0 and "luarium destroy --expired" or nil }
+  if #unfinished > 0 then
+    advice[#advice + 1] = "luarium destroy " .. table.concat(unfinished, " ", 1, math.min(#unfinished, 5))
+      .. (#unfinished > 5 and " ..." or "")
   end
-  return "warn", ("%d of %d are past their end or were never finished"):format(#expired, #records),
-    "luarium destroy " .. table.concat(expired, " ", 1, math.min(#expired, 5)) .. (#expired > 5 and " ..." or "")
+  return "warn", ("%d of %d are past their end or were never finished"):format(#expired + #unfinished, #records),
+    table.concat(advice, "; ")
 end
 
 --- Name, check, what it is for.

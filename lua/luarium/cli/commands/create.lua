@@ -13,8 +13,10 @@ end
 
 return {
   summary = "make a sandbox and print its id",
-  about = "The sandbox stays until `luarium destroy`, or until its --timeout is over. What the provider has no "
-    .. "use for, such as an\nimage for `local`, is told on standard error; with --json it is in `ignored`.\n"
+  about = "The sandbox stays until `luarium destroy`, or until its --timeout is over: the program that works with it\n"
+    .. "then ends it, else the next command that names it, or `luarium destroy --expired`.\n"
+    .. "What the provider has no use for, such as an image for `local`, is told on standard error; with --json it\n"
+    .. "is in `ignored`.\n"
     .. "A name that a sandbox on record has already is refused, because a name is an address.",
   example = "box=$(luarium create --name demo --env GREETING=hello)\n"
     .. "luarium create --provider docker --image debian:12 --cpu 2 --memory 2g --port 8080:8080 --timeout 1h",
@@ -26,7 +28,7 @@ return {
       about = "environment of every command in it; NAME alone: a secret, read from our environment" },
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "a label, shown by ls" },
     { "-t --timeout", value = "TIME", type = "seconds",
-      about = "it ends by itself after so long: " .. duration.FORM },
+      about = "its life is over after so long: " .. duration.FORM },
     { "-w --cwd", value = "DIR", about = "the working directory" },
     { "-u --user", value = "USER", about = "as whom commands run" },
     { "--cpu", value = "CORES", type = "number", about = "at most so many cores" },

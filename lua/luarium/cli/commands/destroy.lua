@@ -1,4 +1,5 @@
 --- luarium destroy
+local boxes = require "luarium.cli.boxes"
 local json = require "luarium.json"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
@@ -27,19 +28,26 @@ local function confirmed(count)
 end
 
 local function chosen(luarium, args)
-  if args.all then
-    return luarium.list({ provider = args.provider, labels = format.map(args.label) })
+  if not args.all and not args.expired then
+    return many.find(luarium, args.box)
   end
-  return many.find(luarium, args.box)
+  local records = {}
+  for _, record in ipairs(luarium.list({ provider = args.provider, labels = format.map(args.label) })) do
+    records[#records + 1] = (args.all or boxes.status(record) == "expired") and record or nil
+  end
+  return records
 end
 
 local function check_words(args)
-  if args.all and #args.box > 0 then
-    options.usage_error("destroy: either sandboxes or --all, not both", "luarium help destroy")
-  elseif not args.all and #args.box == 0 then
+  local several = args.all and "--all" or args.expired and "--expired"
+  if args.all and args.expired then
+    options.usage_error("destroy: either --all or --expired, not both", "luarium help destroy")
+  elseif several and #args.box > 0 then
+    options.usage_error(("destroy: either sandboxes or %s, not both"):format(several), "luarium help destroy")
+  elseif not several and #args.box == 0 then
     options.usage_error("destroy: which sandbox? name at least one, or give --all", "luarium ls")
-  elseif not args.all and #args.label > 0 then
-    options.usage_error("destroy: --label goes with --all", "luarium help destroy")
+  elseif not several and #args.label > 0 then
+    options.usage_error("destroy: --label goes with --all or --expired", "luarium help destroy")
   end
 end
 
@@ -61,14 +69,18 @@ end
 return {
   summary = "end sandboxes and everything in them",
   about = "A sandbox whose provider cannot be asked stays on record, so that it is not lost. Where the provider is\n"
-    .. "gone for good, --forget removes the record all the same.",
-  example = "luarium destroy demo\nluarium destroy --all --label team=docs --yes",
+    .. "gone for good, --forget removes the record all the same. --expired is something for cron: it ends those\n"
+    .. "whose --timeout is over while no program of ours was there to do it.",
+  example = "luarium destroy demo\nluarium destroy --all --label team=docs --yes\n"
+    .. "luarium destroy --expired --quiet",
   arguments = { { "box", many = true, optional = true, about = "id, its beginning or end, or name" } },
   options = {
     { "-a --all", about = "all of them; --provider and --label narrow it down" },
+    { "--expired", about = "those past their end; --provider and --label narrow it down" },
     { "-y --yes", about = "do not ask" },
     { "--forget", about = "remove also the record of what cannot be destroyed; ending it is up to you then" },
-    { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "with --all: only those with this label" },
+    { "-l --label", value = "KEY=VALUE", type = "pair", many = true, 
+      about = "with --all or --expired: only those with this label" },
   },
   run = function(args, context)
     check_words(args)

@@ -5,7 +5,7 @@ local format = require "luarium.cli.format"
 
 return {
   summary = "move the end of a sandbox's life",
-  about = "It ends by itself so long from now, whatever its --timeout was.",
+  about = "Its life is over so long from now, whatever its --timeout was: see `luarium help create`.",
   example = "luarium extend demo 2h",
   arguments = {
     { "box", about = "id, its beginning or end, or name" },

@@ -26,16 +26,24 @@ return {
         return context:print_json(boxes.facts(records))
       end
       local rows = { { "ID", "NAME", "PROVIDER", "STATUS", "AGE", "LABELS" } }
+      local expired = 0
       for _, record in ipairs(records) do
+        expired = expired + (boxes.status(record) == "expired" and 1 or 0)
         rows[#rows + 1] = { record.id, neutral(record.name or "-"), neutral(record.provider),
           neutral(boxes.status(record)), age(record), record.fault and record.path
           or neutral(format.labels(record.labels)) }
       end
-      if #records == 0 then
-        context:note("no sandboxes; `luarium create` makes one")
-      else
+      if #records > 0 then
         context:write(format.table(rows))
         boxes.note_broken(context, records)
+      elseif #args.label > 0 or args.provider then
+        context:note("no sandbox fits; `luarium ls` shows all")
+      else
+        context:note("no sandboxes; `luarium create` makes one")
+      end
+      if expired > 0 then
+        context:note("luarium: %d past %s end; `luarium destroy --expired` ends %s", expired,
+          expired == 1 and "its" or "their", expired == 1 and "it" or "them")
       end
     end)
   end,
