@@ -111,6 +111,15 @@ local function read(path)
   return text
 end
 
+--- One of Lua's tables for a file that may write into it without changing it for the program.
+local function copied(library)
+  local copy = {}
+  for name, value in pairs(library) do
+    copy[name] = value
+  end
+  return copy
+end
+
 --- Loads one configuration file. Raises `invalid` with the file's own line when it is broken.
 ---@param path string
 function M.load_file(path)
@@ -123,8 +132,8 @@ function M.load_file(path)
     luarium = { env = secret.env, configure = function(options)
       given = options
     end },
-    os = { getenv = os.getenv }, string = string, table = table, math = math, tostring = tostring,
-    tonumber = tonumber, pairs = pairs, ipairs = ipairs, type = type, error = error, assert = assert,
+    os = { getenv = os.getenv }, string = copied(string), table = copied(table), math = copied(math),
+    tostring = tostring, tonumber = tonumber, pairs = pairs, ipairs = ipairs, type = type, error = error, assert = assert,
   }
   env.require = function(name)
     if name == "luarium" then

@@ -53,6 +53,13 @@ describe("config", function()
     os.remove(path)
   end)
 
+  it("gives a file tables of Lua of its own", function()
+    local path = file_with('string.kept, table.kept, math.kept = 1, 1, 1 return { default = "box" }')
+    config.load_file(path)
+    os.remove(path)
+    assert.same({}, { rawget(string, "kept"), rawget(table, "kept"), rawget(math, "kept") })
+  end)
+
   it("names file and line of a broken file", function()
     for text, part in pairs({
       ["return {"] = ":1:", ["\n\nerror('oops')"] = ":3: oops", ["return 5"] = "expected a call of luarium.configure",
