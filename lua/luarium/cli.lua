@@ -162,6 +162,9 @@ function M.main(argv)
     words[i] = argv[i]
   end
   if words[1] == "__complete" then -- a shell asks what may follow
+    io.stdout:write(require("luarium.cli.complete").ask({ compat.unpack(words, 3) }))
+    return M.codes.ok
+  elseif words[1] == "__candidates" then -- we ourselves ask, for the shell
     io.stdout:write(require("luarium.cli.complete").answer({ compat.unpack(words, 3) }))
     return M.codes.ok
   elseif words[1] == "__look" then -- we ourselves ask what a script declares

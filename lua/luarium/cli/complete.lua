@@ -1,14 +1,20 @@
 --- What a shell offers at the word under the cursor. The scripts of `luarium completion` ask for it with
 --- `luarium __complete -- WORD ... CURRENT`; each line of the answer is a candidate, a tab and what it is; the line
---- ":files" asks the shell for file names.
+--- ":files" asks the shell for file names. It is found by another process of ours: the folder's luarium.lua and what it
+--- names may go on for ever or take all memory, and somebody has only pressed a key.
 local cli = require "luarium.cli"
 local duration = require "luarium.duration"
 local log = require "luarium.log"
+local native = require "luarium.native"
 local options = require "luarium.cli.options"
+local task = require "luarium.task"
 
 local M = {}
 
 local LOOK_SECONDS = 2 -- at a script; somebody has pressed a key and waits
+local SECONDS = 5       -- for all of it
+local MEMORY = 512 * 1024 * 1024  -- bytes of address space
+local MAX_ANSWER = 4 * 1024 * 1024 -- bytes; ten thousand sandboxes fit
 
 ---@class luarium.cli.Candidates
 ---@field current string the word so far
@@ -262,7 +268,7 @@ local function fill(out, words)
   add_argument(out, command, given, ended)
 end
 
---- The answer for a command line whose last word is the one under the cursor, as text.
+--- The answer for a command line whose last word is the one under the cursor, as text. For the process that looks.
 ---@param words string[] without the program's own name
 ---@return string
 function M.answer(words)
@@ -285,6 +291,47 @@ function M.answer(words)
     out[#out + 1] = ":files"
   end
   return #out > 0 and table.concat(out, "\n") .. "\n" or ""
+end
+
+-- ---- the process that asks ----
+
+--- The lines that a shell may have: candidates that go on with what was typed in nothing but the characters of a word,
+--- and the request for files. What a provider has printed into the answer is none.
+local function checked(answer, current)
+  local lines = {}
+  for line in answer:gmatch("[^\n]+") do
+    local word, about = line:match("^([^\t]*)\t(.*)$")
+    if line == ":files" then
+      lines[#lines + 1] = line
+    elseif word and word:sub(1, #current) == current and not word:find("[^%w_.@%%+,:=/-]", #current + 1) then
+      lines[#lines + 1] = word .. "\t" .. log.neutral(about)
+    end
+  end
+  return #lines > 0 and table.concat(lines, "\n") .. "\n" or ""
+end
+
+--- Takes the looking process along when a signal ends us, whatever it hangs in.
+local function end_at_signals(main)
+  require("luarium.cli.signals").each(function(name)
+    task.cancel(main, "interrupted by SIG" .. name)
+  end, "INT", "TERM", "HUP")
+end
+
+--- The same from another process, in bounded time: nothing when that is over.
+---@param words string[] without the program's own name
+---@return string
+function M.ask(words)
+  local argv = { "/proc/self/exe", "__candidates", "--" }
+  for _, word in ipairs(words) do
+    argv[#argv + 1] = word
+  end
+  local ok, result = pcall(task.run, function()
+    task.spawn_detached("signals", end_at_signals, task.current())
+    return task.await(native.process.run({ argv = argv, timeout = SECONDS, max_output = MAX_ANSWER,
+      limits = { cpu = SECONDS + 1, as = MEMORY, core = 0 } }))
+  end)
+  local whole = ok and result and result.exit_code == 0 and not result.truncated
+  return whole and checked(result.stdout, words[#words] or "") or ""
 end
 
 return M

@@ -82,7 +82,8 @@ complete -c luarium -f -a '(__luarium_complete)'
 return {
   summary = "print the completion script of a shell",
   about = "It completes commands, options, sandboxes, paths in them (BOX:PATH), providers, and the inputs that a\n"
-    .. "script declares.",
+    .. "script declares. It reads luarium.lua as every command does, and offers nothing when that takes more than 5\n"
+    .. "seconds.",
   example = "eval \"$(luarium completion bash)\"       # in ~/.bashrc; zsh likewise\n"
     .. "luarium completion fish > ~/.config/fish/completions/luarium.fish",
   arguments = { { "shell", about = "bash, zsh or fish" } },
