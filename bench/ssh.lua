@@ -81,7 +81,7 @@ local function with_port(delay, fn)
     return fn(the_server().port)
   end
   local file = harness.fresh("proxy")
-  local proxy = assert(io.popen(("'%s' %d >'%s'"):format(harness.program("tcp_proxy"), the_server().port, file), "w"))
+  local proxy = assert(io.popen(("'%s' %d >'%s'"):format(harness.program("proxy"), the_server().port, file), "w"))
   proxy:write(("delay %d\n"):format(delay))
   proxy:flush()
   harness.capture(("until [ -s '%s' ]; do sleep 0.01; done"):format(file))

@@ -14,7 +14,7 @@ local until_true = require "spec.support.until_true"
 
 local proxy
 
-local engine = peer("docker with faults", { dockerd, proxies }, { prepare = function(engine)
+local engine = peer("docker with faults", dockerd, { prepare = function(engine)
   proxy = proxies.start(engine.socket)
   local finish = boxes.configure({ host = proxy.host, image = engine.image })
   return function()
@@ -27,7 +27,7 @@ if not engine then
 end
 
 before_each(function()
-  proxy:clear()
+  proxy:say("clear")
 end)
 
 local with, error_of = boxes.with, boxes.error_of
@@ -36,7 +36,7 @@ describe("docker, an answer is lost:", function()
   for _, request in ipairs({ "/containers/create", "/start HTTP", "/json HTTP" }) do
     it("create, " .. request, async(60, function()
       config.provider("docker").state.engine = nil
-      proxy:rule("drop " .. request)
+      proxy:say("drop " .. request)
       local box = sandbox.create({ provider = "docker" })
       assert.equal(1, #engine:containers())
       assert.equal("usable\n", box:exec("echo usable").stdout)
@@ -48,19 +48,19 @@ describe("docker, an answer is lost:", function()
 
   it("the version", async(60, function()
     config.provider("docker").state.engine = nil
-    proxy:rule("drop GET /_ping")
+    proxy:say("drop GET /_ping")
     sandbox.with({ provider = "docker" }, function() end)
   end))
 
   it("exec, when it is made", with({}, function(box)
-    proxy:rule("drop /exec HTTP")
+    proxy:say("drop /exec HTTP")
     assert.equal("once\n", box:exec("echo once | tee -a /work/log").stdout)
     assert.equal("once\n", box:read_file("/work/log"))
   end))
 
   it("exec, when it begins: it never does", with({}, function(box)
     local word = marked.word()
-    proxy:rule("drop /start HTTP")
+    proxy:say("drop /start HTTP")
     local err = error_of(box.exec, box, { "sh", "-c", "echo ran >>/work/log; sleep 600; :", word })
     assert.equal("unavailable", err.kind)
     until_true("the end of its shell", function()
@@ -71,7 +71,7 @@ describe("docker, an answer is lost:", function()
 
   it("destroy", async(60, function()
     local box = sandbox.create({ provider = "docker" })
-    proxy:rule("drop DELETE /")
+    proxy:say("drop DELETE /")
     box:destroy()
     assert.same({}, engine:containers())
     assert.same({}, registry.list())
@@ -79,14 +79,14 @@ describe("docker, an answer is lost:", function()
 
   it("stop, start, pause, resume", with({}, function(box)
     for _, action in ipairs({ "stop", "start", "pause", "resume" }) do
-      proxy:rule("drop /" .. (action == "resume" and "unpause" or action))
+      proxy:say("drop /" .. (action == "resume" and "unpause" or action))
       box[action](box)
     end
     assert.equal("usable\n", box:exec("echo usable").stdout)
   end))
 
   it("snapshot", with({}, function(box)
-    proxy:rule("drop POST /v1.41/commit")
+    proxy:say("drop POST /v1.41/commit")
     assert.equal("kept", box:snapshot("kept").name)
     assert.equal(1, #config.provider("docker"):call("snapshot_list"))
     assert.is_true(config.provider("docker"):call("snapshot_delete", "kept"))
@@ -98,7 +98,7 @@ describe("docker, a stream is cut:", function()
     it(how .. " in the middle of output: it is said, and the command is ended", with({}, function(box)
       for _, bytes in ipairs({ 300, 100000 }) do
         local word = marked.word()
-        proxy:rule(("%s %d /start HTTP"):format(how, bytes))
+        proxy:say(("%s %d /start HTTP"):format(how, bytes))
         local err = error_of(box.exec, box, { "sh", "-c", "head -c 200000 /dev/zero; sleep 600; :", word },
           { timeout = 60 })
         assert.equal("unavailable", err.kind)
@@ -108,7 +108,7 @@ describe("docker, a stream is cut:", function()
     end, 120))
 
     it(how .. " in the middle of output of one that has ended: it is said", with({}, function(box)
-      proxy:rule(how .. " 100000 /start HTTP")
+      proxy:say(how .. " 100000 /start HTTP")
       local err = error_of(box.exec, box, "head -c 200000 /dev/zero", { timeout = 60 })
       assert.equal("unavailable", err.kind)
     end))
@@ -116,14 +116,14 @@ describe("docker, a stream is cut:", function()
 
   it("cut anywhere in the shell's hello: it is said", with({}, function(box)
     for _, bytes in ipairs({ 235, 247, 248, 249, 250, 251 }) do -- some of the last let the hello through, whole
-      proxy:rule(("cut %d /start HTTP"):format(bytes))
+      proxy:say(("cut %d /start HTTP"):format(bytes))
       local word = marked.word()
       local err = error_of(box.exec, box, { "sh", "-c", "echo more than a cut lets through; sleep 600; :", word },
         { timeout = 20 })
       assert.equal("unavailable", err.kind, bytes .. " bytes: " .. tostring(err))
       assert.matches("connection was ", err.message)
       assert.equal(0, marked.count(word))
-      proxy:clear()
+      proxy:say("clear")
     end
   end, 120))
 
@@ -131,10 +131,10 @@ describe("docker, a stream is cut:", function()
     local word = marked.word()
     for bytes = 108, 180, 4 do
       for _, pty in ipairs({ false, true }) do
-        proxy:rule(("cut %d /start HTTP"):format(bytes))
+        proxy:say(("cut %d /start HTTP"):format(bytes))
         local ok, result = pcall(box.exec, box, { "sh", "-c", "sleep 600; :", word }, { pty = pty, timeout = 2 })
         assert.is_true(ok and result.timed_out or result.kind == "unavailable", tostring(result)) -- or it was all there
-        proxy:clear()
+        proxy:say("clear")
       end
     end
     until_true("the end of all of them", function()
@@ -145,14 +145,14 @@ describe("docker, a stream is cut:", function()
 
   it("a frozen one is bounded by the command's time", with({}, function(box)
     local word = marked.word()
-    proxy:rule("freeze 1000 /start HTTP")
+    proxy:say("freeze 1000 /start HTTP")
     local result = box:exec({ "sh", "-c", "head -c 2000000 /dev/zero; sleep 600; :", word }, { timeout = 1 })
     assert.is_true(result.timed_out)
     assert.equal(0, marked.count(word))
   end))
 
   it("a frozen one whose command has ended is noticed", with({}, function(box)
-    proxy:rule("freeze 250 /start HTTP")
+    proxy:say("freeze 250 /start HTTP")
     local began = native.loop.monotonic()
     local err = error_of(box.exec, box, "echo said")
     assert.equal("unavailable", err.kind)
@@ -160,7 +160,7 @@ describe("docker, a stream is cut:", function()
   end, 90))
 
   it("a slow one loses nothing", with({}, function(box)
-    proxy:rule("slow 500 /start HTTP")
+    proxy:say("slow 500 /start HTTP")
     local result = box:exec("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i + 1)); done", { timeout = 60 })
     local want = {}
     for i = 0, 1999 do
@@ -173,7 +173,7 @@ describe("docker, a stream is cut:", function()
     local dir = scratch.make()
     box:exec("head -c 3000000 /dev/zero >big; mkdir tree; cp big tree/a; cp big tree/b", { check = true })
     for _, name in ipairs({ "big", "tree" }) do
-      proxy:rule("cut 1000000 GET /v1.41/containers/" .. box.external_id .. "/archive")
+      proxy:say("cut 1000000 GET /v1.41/containers/" .. box.external_id .. "/archive")
       local err = error_of(box.download, box, name, dir .. "/down")
       assert.is_true(err.kind == "unavailable" or err.kind == "protocol", tostring(err))
       assert.equal("", scratch.sh("ls -A " .. dir))
@@ -188,7 +188,7 @@ describe("docker, a stream is cut:", function()
     scratch.sh(("cd %s && mkdir tree && head -c 3000000 /dev/zero >tree/a && cp tree/a big"):format(dir))
     for _, name in ipairs({ "big", "tree" }) do
       for _, rule in ipairs({ "drop PUT /", "deny PUT /" }) do
-        proxy:rule(rule)
+        proxy:say(rule)
         local ok, err = pcall(box.upload, box, dir .. "/" .. name, "/work/up")
         if not ok then
           assert.equal("unavailable", err.kind)
@@ -206,9 +206,9 @@ end)
 describe("docker, the engine", function()
   it("cannot be reached: nothing was made, nothing is remembered", async(120, function()
     config.provider("docker").state.engine = nil
-    proxy:rule("refuse")
+    proxy:say("refuse")
     local err = error_of(sandbox.create, { provider = "docker" })
-    proxy:rule("accept")
+    proxy:say("accept")
     assert.equal("unavailable", err.kind)
     assert.same({}, registry.list())
   end))
@@ -216,7 +216,7 @@ describe("docker, the engine", function()
   it("goes away after it was asked for a container: the record finds it", async(120, function()
     local host = config.provider("docker")
     assert(host:call("list"))
-    proxy:rule("stall /start HTTP")
+    proxy:say("stall /start HTTP")
     local creating = task.spawn_detached("create", function()
       return pcall(sandbox.create, { provider = "docker" })
     end)
@@ -224,14 +224,14 @@ describe("docker, the engine", function()
       return #engine:containers() == 1
     end)
     task.sleep(0.3)
-    proxy:rule("refuse")
-    proxy:rule("close")
+    proxy:say("refuse")
+    proxy:say("cut")
     until_true("the end of create", function()
       return creating.state == "done"
     end, 60)
     local record = registry.list()[1]
     assert.equal("creating", record.status)
-    proxy:rule("accept")
+    proxy:say("accept")
     assert.equal(1, #engine:containers())
     assert.is_true(sandbox.destroy(record.id))
     assert.same({}, engine:containers())

@@ -14,7 +14,7 @@ local secret = require "luarium.secret"
 
 local registry, image
 
-local engine = peer("docker images", { dockerd, registries, proxies }, { prepare = function(engine)
+local engine = peer("docker images", { dockerd, registries }, { prepare = function(engine)
   registry = registries.start()
   -- some weight, so that there is progress to tell of
   scratch.sh("head -c 8000000 /dev/urandom >" .. engine.dir .. "/rootfs/weight")
@@ -94,7 +94,7 @@ describe("docker: pull", function()
     local proxy = proxies.start(engine.socket)
     configure("cut", { username = registries.username, password = registries.password }, proxy.host)
     for _, rule in ipairs({ "cut 400 /images/create", "drop /images/create" }) do
-      proxy:rule(rule)
+      proxy:say(rule)
       sandbox.with({ provider = "cut" }, function(box)
         assert.equal(8000000, box:stat("/weight").size)
       end)

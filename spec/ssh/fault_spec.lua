@@ -7,12 +7,12 @@ local luarium = require "luarium"
 local marked = require "spec.support.marked"
 local native = require "luarium.native"
 local peer = require "spec.support.peer"
+local proxies = require "spec.support.proxy"
 local scratch = require "spec.support.scratch"
 local ssh = require "luarium.ssh"
 local sshd = require "spec.support.sshd"
 local state = require "spec.support.state"
 local task = require "luarium.task"
-local tcp_proxy = require "spec.support.tcp_proxy"
 local until_true = require "spec.support.until_true"
 
 local server = peer("ssh: faults", sshd)
@@ -31,7 +31,7 @@ end
 --- Runs fn(box, proxy) with a sandbox behind a proxy, which is told something first.
 local function behind_proxy(fn, more, first)
   state.with(function()
-    local proxy = tcp_proxy.start(server.port)
+    local proxy = proxies.start(server.port)
     if first then
       proxy:say(first)
     end
@@ -62,7 +62,7 @@ describe("ssh: while connecting", function()
   for _, action in ipairs({ "cut", "stall" }) do
     for _, bytes in ipairs({ 1, 30, 300, 1500, 2000, 2400 }) do
       it(("%s after %d bytes"):format(action, bytes), async(30, function()
-        local proxy = tcp_proxy.start(server.port)
+        local proxy = proxies.start(server.port)
         proxy:say(("after %d %s"):format(bytes, action))
         local given = through(proxy, { connect_timeout = 1 })
         given[1] = nil
