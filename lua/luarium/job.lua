@@ -209,7 +209,8 @@ local function new(box, key, user)
 end
 
 event.summaries["sandbox.job"] = function(answer)
-  return { state = answer.status.state, exit_code = answer.status.exit_code, signal = answer.status.signal }
+  local status = answer.status
+  return { state = status.state, started = answer.ours, exit_code = status.exit_code, signal = status.signal }
 end
 
 --- Starts a command as a job, or finds the one that was started under this key before.
@@ -352,7 +353,7 @@ function Job:follow(options)
   local told = {}
   if event.wanted("output") then
     for name, stream in pairs(streams) do
-      stream.tell, told[#told + 1] = command.tee(self.box, name)
+      stream.tell, told[#told + 1] = command.tee(self.box, name, nil, self.key)
     end
   end
   local ok, result = xpcall(self.pump, errors.handler, self, streams, deadline)

@@ -31,6 +31,9 @@ local PIECE = 65536 -- bytes of output in a record: it is one write, so that tho
 ---@field phase "start"|"stop"|"error"|nil
 ---@field command string?
 ---@field detail string? of an operation without a command: the address of a clone, remote and branch of a push
+---@field job string? the key of the job that wrote it, or that it was done to
+---@field state string? how a job was when its start was answered
+---@field started boolean? false: the job was there already
 ---@field exit_code integer?
 ---@field error string?
 
@@ -129,8 +132,15 @@ local function append(id, record, output)
   end
 end
 
+local viewing = false
+
+--- What is followed from now on is only looked at: shown twice, it would be in the log twice.
+function M.only_view()
+  viewing = true
+end
+
 local function on_output(record)
-  if not registry.is_id(record.sandbox) then
+  if viewing or not registry.is_id(record.sandbox) then
     return
   end
   local at = 1
@@ -139,7 +149,7 @@ local function on_output(record)
     if at + PIECE <= #record.text then
       piece = piece:sub(1, #piece - utf8.unfinished(piece)) -- a character stays in one
     end
-    append(record.sandbox, { time = record.time, stream = record.stream, bytes = #piece }, piece)
+    append(record.sandbox, { time = record.time, stream = record.stream, job = record.job, bytes = #piece }, piece)
     at = at + #piece
   end
 end
@@ -159,6 +169,7 @@ local function on_operation(record)
   append(record.sandbox, { time = record.time, event = record.event, phase = record.phase, command = record.command,
     detail = record.phase == "start" and detail_of(record) or nil,
     name = record.phase == "start" and record.event == "sandbox.create" and record.name or nil,
+    job = record.job, state = record.job and result.state, started = record.job and result.started,
     exit_code = result.exit_code, signal = result.signal, timed_out = result.timed_out or nil,
     duration = record.duration, error = record.error and record.error.message })
   if record.event == "sandbox.destroy" then
@@ -293,7 +304,8 @@ local MAX_TIME = 1e11 -- the year 5138
 --- Fields of an operation that are there have a type of their own.
 local function has_types(value)
   for key, wanted in pairs({ command = "string", detail = "string", name = "string", signal = "string",
-    error = "string", exit_code = "number", duration = "number", timed_out = "boolean" }) do
+    job = "string", state = "string", started = "boolean", error = "string", exit_code = "number",
+    duration = "number", timed_out = "boolean" }) do
     if value[key] ~= nil and type(value[key]) ~= wanted then
       return false
     end
@@ -308,6 +320,7 @@ local function is_record(value)
   elseif value.bytes then
     return (value.stream == "stdout" or value.stream == "stderr") and type(value.bytes) == "number"
       and value.bytes >= 0 and value.bytes <= PIECE and value.bytes % 1 == 0
+      and (value.job == nil or type(value.job) == "string")
   end
   return type(value.event) == "string" and not value.stream and has_types(value)
 end

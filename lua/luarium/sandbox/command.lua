@@ -43,9 +43,12 @@ M.describe = describe
 
 local STREAMED_OUTPUT = 262144 -- kept of a stream that a callback gets whole
 
---- Output events for displays and logs, with whole characters. The second function tells what is still held: the end of
---- the output may look like the beginning of a secret, or of a character.
-local function tee(box, stream, callback)
+--- Output as it is shown: without secrets, in whole characters. The second function hands on what is still held:
+--- the end may look like the beginning of a secret, or of a character.
+---@param hand_on fun(text: string)
+---@return fun(chunk: string) feed
+---@return fun() finish
+local function shown_output(hand_on)
   local redact = secret.stream_redactor()
   local held = ""
   local function tell(text, at_end)
@@ -56,17 +59,28 @@ local function tee(box, stream, callback)
       text, held = text:sub(1, -count - 1), text:sub(-count)
     end
     if text ~= "" then
-      event.emit("output", { sandbox = box.id, name = box.name, stream = stream, text = text })
+      hand_on(text)
     end
   end
   return function(chunk)
     tell(redact(chunk))
-    if callback then
-      callback(chunk)
-    end
   end, function()
     tell(redact(), true)
   end
+end
+M.shown_output = shown_output
+
+--- Output events for displays and logs, of a command or a job; the second function ends them.
+local function tee(box, stream, callback, job)
+  local tell, finish = shown_output(function(text)
+    event.emit("output", { sandbox = box.id, name = box.name, job = job, stream = stream, text = text })
+  end)
+  return function(chunk)
+    tell(chunk)
+    if callback then
+      callback(chunk)
+    end
+  end, finish
 end
 M.tee = tee
 

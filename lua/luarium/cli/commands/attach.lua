@@ -45,6 +45,7 @@ return {
   run = function(args, context)
     return context:task(function()
       local box = boxes.open(context:api(), args.box)
+      require("luarium.outlog").only_view()
       local job = box:attach(jobs.find(box, args.job))
       if context.json then
         local result = job:wait()

@@ -2,12 +2,10 @@
 local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
 local format = require "luarium.cli.format"
-local log = require "luarium.log"
-local native = require "luarium.native"
+local log_printer = require "luarium.cli.log_printer"
+local options = require "luarium.cli.options"
 local task = require "luarium.task"
-local writer = require "luarium.cli.writer"
 
-local COLLECTED = 65536 -- bytes of lines that are written at once
 local LOOK = 0.2 -- seconds between two looks at a log that is followed
 
 --- The id of a sandbox that is there, or whose log is.
@@ -31,69 +29,6 @@ local function find(luarium, outlog, text)
   return found[1] or error(record, 0)
 end
 
---- What happened, in words; nil: not worth a line.
-local function describe(record)
-  local name = (record.event or ""):gsub("^sandbox%.", ""):gsub("%.", " ")
-  local what = record.command or record.detail
-  if record.phase == "start" then
-    return what and ("%s: %s"):format(name, what)
-  elseif record.phase == "error" then
-    return ("%s failed: %s"):format(name, record.error or "?")
-  end
-  local how = record.timed_out and " was stopped: its time was over" or record.signal and " ended by " .. record.signal
-    or record.exit_code and (" exited with %d"):format(record.exit_code) or " done"
-  return ("%s%s, %s"):format(name, how, format.duration(record.duration or 0))
-end
-
----@class luarium.cli.LogPrinter
----@field write fun(text: string)
----@field neutral boolean the text goes to a terminal
----@field partial table<string, string> lines that are not whole yet, by stream
-local Printer = {}
-Printer.__index = Printer
-
-function Printer:line(text)
-  self.write((self.neutral and log.neutral(text) or text) .. "\n")
-end
-
-function Printer:flush()
-  for _, stream in ipairs({ "stdout", "stderr" }) do
-    if self.partial[stream] then
-      self:line(self.partial[stream])
-      self.partial[stream] = nil
-    end
-  end
-end
-
-function Printer:output(record)
-  local text = format.whole_lines((self.partial[record.stream] or "") .. record.text, function(line)
-    self:line(line)
-  end)
-  if #text > 65536 then -- a line without an end is shown in pieces
-    self:line(text)
-    text = ""
-  end
-  self.partial[record.stream] = text ~= "" and text or nil
-end
-
-function Printer:show(record)
-  if record.stream then
-    return self:output(record)
-  end
-  local text = describe(record)
-  if text then
-    self:flush()
-    self:line(("--- %s %s"):format(os.date("%H:%M:%S", math.floor(record.time)), text))
-  end
-end
-
---- Shows records as lines of JSON.
-local function json_printer(write)
-  return { write = write, flush = function() end, show = function(self, record)
-    self.write(require("luarium.json").encode_bytes(record) .. "\n")
-  end }
-end
-
 --- What the reader could not read is not kept secret.
 local function note_damage(context, reader)
   reader:give_up()
@@ -101,21 +36,6 @@ local function note_damage(context, reader)
     context:note("luarium: %d place%s of the log had no record and %s passed over: %s", reader.damaged,
       reader.damaged == 1 and "" or "s", reader.damaged == 1 and "was" or "were", reader.path)
   end
-end
-
---- Collects lines, so that each is no write of its own, and writes them; the second function writes what is left.
-local function collector(stdout)
-  local lines, size = {}, 0
-  local function flush()
-    stdout:write(table.concat(lines))
-    lines, size = {}, 0
-  end
-  return function(text)
-    lines[#lines + 1], size = text, size + #text
-    if size >= COLLECTED then
-      flush()
-    end
-  end, flush
 end
 
 --- Keeps the last lines only, until they are asked for.
@@ -134,45 +54,81 @@ local function tail(count)
   end
 end
 
-local function show_all(reader, printer)
+--- Whether a record is of a job that was asked for.
+local function is_wanted(record, args)
+  if args.jobs then
+    return record.job ~= nil
+  end
+  for _, text in ipairs(args.job) do
+    if record.job == text then
+      return true
+    end
+  end
+  return #args.job == 0
+end
+
+local function show_all(reader, printer, args)
   local record = reader:next()
   while record do
-    printer:show(record)
+    printer.saw_jobs = printer.saw_jobs or record.job ~= nil
+    if is_wanted(record, args) then
+      printer:show(record)
+    end
     record = reader:next()
   end
 end
 
-local function follow(reader, printer, flush, id)
+local function follow(reader, printer, flush, args, id)
   local registry = require "luarium.registry"
   repeat
     local gone = not registry.get(id)
     task.sleep(LOOK) -- also once more when it is gone: its end is written last
-    show_all(reader, printer)
+    show_all(reader, printer, args)
     flush()
   until gone
 end
 
 local function show(args, context, reader, id)
-  local write, flush = collector(writer.of(1))
-  local printer = context.json and json_printer(write)
-    or setmetatable({ write = write, neutral = native.tty.isatty(1), partial = {} }, Printer)
+  local printer, flush = log_printer.open(context.json)
+  printer.unnamed = #args.job == 1
   if args.tail then
-    local drain
-    printer.write, drain = tail(args.tail)
-    show_all(reader, printer)
+    local write = printer.write
+    local keep, drain = tail(args.tail)
+    printer.write = keep
+    show_all(reader, printer, args)
     if not args.follow then
       printer:flush()
     end
     drain(write)
     printer.write = write
   end
-  show_all(reader, printer)
+  show_all(reader, printer, args)
   if args.follow then
     flush()
-    follow(reader, printer, flush, id)
+    follow(reader, printer, flush, args, id)
   end
   printer:flush()
   flush()
+  return printer.saw_jobs
+end
+
+--- The log of a sandbox. Where jobs are asked for it is gone: what was followed of them while it was there is left.
+local function show_log(args, context, outlog, id, is_there)
+  local reader = outlog.reader(id)
+  local saw_jobs = show(args, context, reader, id)
+  note_damage(context, reader)
+  reader:close()
+  if saw_jobs and is_there and not args.follow then
+    context:note("luarium: what its jobs write is in the sandbox: `luarium logs %s --jobs` shows it", args.box)
+  end
+end
+
+local function check_words(args)
+  if (args.jobs or #args.job > 0) and not args.box then
+    options.usage_error("logs: --job and --jobs need the sandbox: luarium logs BOX --jobs", "luarium ls")
+  elseif args.jobs and #args.job > 0 then
+    options.usage_error("logs: either --job or --jobs, not both", "luarium help logs")
+  end
 end
 
 --- The logs that are kept, those that were written last at the end.
@@ -193,21 +149,27 @@ local function list(context, luarium, outlog)
     return context:note("no logs; `luarium create` makes a sandbox, and its log")
   end
   context:write(format.table(rows))
+  context:note("luarium: `luarium logs BOX` shows one, with -n 20 the last lines of it")
 end
 
 return {
   summary = "show what a sandbox wrote and what was done to it",
   about = "Output of commands and the operations of every luarium command of this machine on the sandbox, without\n"
     .. "secrets; at most the last 8 MiB. Without BOX, a list of the logs there are: those of sandboxes that are gone\n"
-    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. What a job writes\n"
-    .. "is not here: `luarium attach` shows it. Programs that embed Luarium write no log.",
-  example = "luarium logs demo --tail 20\nluarium logs demo -f\nluarium logs",
+    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. What a job writes is\n"
+    .. "in the sandbox: --job and --jobs read it there, with --follow until they end, and with --tail so many lines\n"
+    .. "of each of their streams. The log has of it what scripts have followed, with the job's name, and that is what\n"
+    .. "is left when the sandbox is gone. Programs that embed Luarium write no log.",
+  example = "luarium logs demo --tail 20\nluarium logs demo -f\nluarium logs demo --job build -f\nluarium logs",
   arguments = { { "box", optional = true, about = "id, its beginning or end, or name; without: list the logs" } },
   options = {
     { "-f --follow", about = "go on with what comes" },
     { "-n --tail", value = "LINES", type = "count", about = "only so many of the last lines; with --json: records" },
+    { "-j --job", value = "JOB", many = true, about = "what this job writes; a key or the beginning of one" },
+    { "--jobs", about = "what all its jobs write, each line with the job's name" },
   },
   run = function(args, context)
+    check_words(args)
     context.writes_through, context.endless = true, args.follow
     return context:task(function()
       local luarium = context:api()
@@ -216,10 +178,12 @@ return {
         return list(context, luarium, outlog)
       end
       local id = find(luarium, outlog, args.box)
-      local reader = outlog.reader(id)
-      show(args, context, reader, id)
-      note_damage(context, reader)
-      reader:close()
+      local is_there = require("luarium.registry").find(id) ~= nil
+      if is_there and (args.jobs or #args.job > 0) then
+        outlog.only_view()
+        return require("luarium.cli.job_logs").show(context, luarium.reconnect(id), args)
+      end
+      show_log(args, context, outlog, id, is_there)
     end)
   end,
 }
