@@ -175,6 +175,7 @@ return provider.define {
   ignores = { "image", "cpu", "memory", "disk" },
   unsupported = { stop = "destroy it", url = "create it with network = true and use http://127.0.0.1:PORT" },
 
+  place = base.place,
   create = function(self, spec)
     if type(spec.network) == "string" then
       spec.nothing_made = true

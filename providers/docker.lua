@@ -72,6 +72,9 @@ return provider.define {
     tunnel.check(self.config.ssh)
   end,
 
+  place = function(self)
+    return self.config.host or "unix:///var/run/docker.sock"
+  end,
   create = creation.create,
   get = finding.get,
   list = finding.list,

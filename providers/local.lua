@@ -297,6 +297,7 @@ return provider.define {
     stop = "destroy it; its processes are yours",
   },
 
+  place = base_dir,
   create = create,
   get = get,
   list = list,

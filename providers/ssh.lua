@@ -54,6 +54,11 @@ return provider.define {
   gives = { "network", "ports" },
   unsupported = { stop = "destroy it" },
 
+  place = function(self)
+    local given = self.config
+    return ("%s%s%s%s"):format(given.user and given.user .. "@" or "", given.host or "?",
+      given.port and ":" .. given.port or "", given.root and " " .. given.root or "")
+  end,
   create = function(self, spec)
     spec.nothing_made = true -- until the host lets us in
     local host, err = machine_of(self)

@@ -33,13 +33,15 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---  sandbox has ended by itself, as soon as that is known; returns what ends the watch. Neither may wait
 ---@field settle (fun(self, record: luarium.SandboxRecord): boolean?, luarium.Error?)? sees to it that a create or fork
 ---  that was cut off, perhaps that of a process which was killed, makes nothing any more that `list` does not show yet
+---@field place (fun(self): string?)? where its sandboxes are, such as an address and an account; without secrets. A
+---  provider elsewhere that does not know a sandbox proves nothing, and its record is kept. It may not wait
 ---@field host_path (fun(self, box, path: string): string)? where the host sees a path of the sandbox, if it does
 
 local plain_fields = {
   name = "string", summary = "string", docs = "string", config = "table", unsupported = "table",
   emulated = "table", ignores = "list", accepts = "list", gives = "list", setup = "function", close = "function",
-  host_path = "function", watch = "function", settle = "function", owns_lifetime = "boolean", streams = "boolean",
-  folds_signals = "boolean", ends_all = "boolean",
+  host_path = "function", place = "function", watch = "function", settle = "function", owns_lifetime = "boolean",
+  streams = "boolean", folds_signals = "boolean", ends_all = "boolean",
 }
 
 local function definition_faults(definition)

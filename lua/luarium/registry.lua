@@ -25,6 +25,7 @@ local M = {}
 ---@field cwd string?
 ---@field data table? what the provider needs to reconnect
 ---@field origin {adapter: string?, config: string?}? see luarium.provider.origin
+---@field place string? where the provider led to when it made the sandbox
 ---@field env table<string, string>? without secrets
 ---@field secret_env table<string, string>? name in the sandbox -> variable of ours to read it from
 ---@field path string? of one that is broken
@@ -61,7 +62,7 @@ end
 local FIELDS = {
   provider = { type = "text", required = true }, status = { type = "text", required = true }, adapter = "text",
   external_id = "text", name = "text", labels = "map", created_at = TIME, expires_at = TIME, cwd = "text",
-  data = "table", origin = "map", env = "map", secret_env = "map",
+  data = "table", origin = "map", place = "text", env = "map", secret_env = "map",
 }
 
 --- What is wrong with the record of an id, or nil. No value is shown: it may be anybody's.

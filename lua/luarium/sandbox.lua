@@ -44,6 +44,7 @@ local function make(options, instance, id)
     id = id, provider = instance.name, adapter = instance.definition.name, status = "creating", name = options.name,
     labels = labels, created_at = native.loop.realtime(),
     expires_at = options.timeout and native.loop.realtime() + options.timeout or nil, origin = origin.of(instance),
+    place = instance:place(),
   }
   registry.put(record)
   local spec = {}
@@ -123,6 +124,7 @@ function M.reconnect(id)
   local instance = origin.provider(record)
   local facts, err = instance:call("get", record.external_id, record.data or {})
   if not facts then
+    err = origin.explain(record, instance, err)
     if errors.is(err, "sandbox_gone") then
       registry.delete(id)
     end
@@ -139,6 +141,11 @@ function M.reconnect(id)
   end
   local box = object.attach(record, instance, env)
   box.secret_env = record.secret_env
+  if origin.is_elsewhere(record, instance) then -- the same place by another name, which counts from now on
+    box.place = instance:place()
+    record.place = box.place
+    registry.put(record)
+  end
   object.arm(box)
   object.watch(box)
   return box
@@ -187,6 +194,9 @@ function M.destroy(id)
     return true
   end
   local instance = record.provider ~= registry.UNKNOWN and origin.provider(record)
+  if instance then
+    origin.check(record, instance)
+  end
   if instance and record.external_id then
     local box = object.attach(record, instance, record.env or {})
     box.secret_env = record.secret_env

@@ -26,6 +26,55 @@ local function make(place, provider)
   return (place:ok({ "create", "--provider", provider, "--name", "demo" }, { cwd = place.project }):match("sbx_%w+"))
 end
 
+describe("a sandbox whose provider leads to another place now", function()
+  local function with_boxes(fn)
+    return within(function(place)
+      place:write("project/luarium.lua", [[return { default = "box", providers = { box = { "local",
+        dir = os.getenv "BOXES" } } }]])
+      local function at(boxes, words)
+        place.env.BOXES = place.dir .. "/" .. boxes
+        return place:run(words, { cwd = place.project })
+      end
+      local made = at("a", { "create", "--name", "mine" })
+      fn(place, at, made.stdout:match("sbx_%w+"))
+    end)
+  end
+
+  it("is neither lost nor said to be destroyed", with_boxes(function(place, at, id)
+    for _, words in ipairs({ { "exec", "mine", "true" }, { "destroy", "mine" }, { "cp", "mine:x", "y" },
+      { "destroy", "--all", "--yes" } }) do
+      local said = at("b", words)
+      assert.is_true(said.exit_code ~= 0)
+      assert.truthy(said.stderr:find(("%s was made at %s/a, but the provider 'box' leads to %s/b now"):format(id,
+        place.dir, place.dir), 1, true), said.stderr)
+      assert.falsy(said.stderr:find("destroyed " .. id, 1, true), said.stderr)
+      assert.equal(1, place:records())
+    end
+    assert.equal("here\n", at("a", { "exec", "mine", "echo here" }).stdout)
+    assert.equal("destroyed " .. id .. "\n", at("a", { "destroy", "mine" }).stderr)
+    assert.equal(0, place:records())
+  end))
+
+  it("keeps its record when it was never finished", with_boxes(function(place, at, id)
+    local path = ".state/sandboxes/" .. id .. ".json"
+    local record = json.decode(place:read(path))
+    record.status, record.external_id = "creating", nil
+    place:write(path, json.encode(record))
+    assert.equal(1, at("b", { "destroy", "mine" }).exit_code)
+    assert.equal(1, place:records())
+    assert.equal(0, at("a", { "destroy", "mine" }).exit_code)
+    assert.equal(0, place:records())
+  end))
+
+  it("goes on where that is the same place by another name, and is gone with it", with_boxes(function(place, at, id)
+    place:run({}, { argv = { "ln", "-s", "a", "b" } })
+    assert.equal("here\n", at("b", { "exec", "mine", "echo here" }).stdout)
+    place:run({}, { argv = { "rm", "-r", "a" } })
+    assert.truthy(at("b", { "exec", id, "true" }).stderr:find("no longer exists", 1, true))
+    assert.equal(0, place:records())
+  end))
+end)
+
 describe("a sandbox whose adapter is in the folder where it was made", function()
   it("is used and destroyed from everywhere", within(function(place)
     place:write("project/providers/acme.lua", ADAPTER)

@@ -166,6 +166,17 @@ describe("sandbox", function()
     assert.same({}, luarium.list())
   end))
 
+  it("knows of each provider where its sandboxes are", with_state(function(folder)
+    for _, case in ipairs({
+      { "local", {}, folder .. "/state/local" }, { "bubblewrap", { dir = "/boxes" }, "/boxes" },
+      { "docker", { host = "unix:///other.sock" }, "unix:///other.sock" },
+      { "ssh", { host = "example.com", user = "me", port = 2222, root = "/boxes" }, "me@example.com:2222 /boxes" },
+      { "ssh", { host = "me@example.com" }, "me@example.com" },
+    }) do
+      assert.equal(case[3], require("luarium.provider").open("here", case[1], case[2]):place())
+    end
+  end))
+
   it("has no networks of a name in bubblewrap, and leaves nothing of the attempt", with_state(function()
     assert.matches("there is no network 'office' here", fails("unsupported", luarium.create,
       { provider = "bubblewrap", network = "office" }), 1, true)

@@ -33,6 +33,7 @@ local hints_by_name = {
 local no_hint = {
   NO_VARIABLE = true, NO_GIT = true, SSH_HOST_KEY_CHANGED = true, SSH_HOST_KEY_REVOKED = true,
   SSH_HOST_KEY_UNKNOWN = true, SYNTAX = true, ADAPTER_EXPOSED = true, ADAPTER_GONE = true, CONFIGURED_ELSEWHERE = true,
+  PLACE_CHANGED = true,
 }
 
 local signal_codes = { SIGHUP = 129, SIGINT = 130, SIGTERM = 143 }

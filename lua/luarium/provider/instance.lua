@@ -40,6 +40,12 @@ function Instance:can(operation)
   return provider.capability(self.definition, operation)
 end
 
+--- Where its sandboxes are, as far as the adapter can tell.
+---@return string?
+function Instance:place()
+  return self.definition.place and self.definition.place(self) or nil
+end
+
 local function emulation(operation)
   return require("luarium.provider.emulate")[operation]
 end

@@ -1,6 +1,7 @@
 --- Where the provider of a sandbox came from, as far as that depends on the folder: the file of an adapter of one's
---- own, and the configuration file. The record keeps both, so that a command in another folder means the same
---- provider, or says where to go.
+--- own, and the configuration file. The record keeps both, so that a command in another folder means the same provider,
+--- or says where to go. It also keeps the place that the provider led to: another one, which knows no such sandbox,
+--- proves nothing about it.
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local native = require "luarium.native"
@@ -67,6 +68,47 @@ end
 local function home_of(adapter)
   local folder = parent(adapter)
   return folder:match("/providers$") and parent(folder) or nil
+end
+
+--- Whether the provider leads somewhere else than when it made the sandbox, as another DOCKER_HOST does.
+---@param record luarium.SandboxRecord
+---@param instance luarium.ProviderInstance
+---@return boolean
+function M.is_elsewhere(record, instance)
+  local here = instance:place()
+  return record.place ~= nil and here ~= nil and here ~= record.place
+end
+
+--- What to say instead of "there is none" of a provider that leads elsewhere; else the answer itself.
+---@param record luarium.SandboxRecord
+---@param instance luarium.ProviderInstance
+---@param err luarium.Error?
+---@return luarium.Error? err
+function M.explain(record, instance, err)
+  if not M.is_elsewhere(record, instance) or err and not errors.is(err, "sandbox_gone") then
+    return err
+  end
+  return errors.new("conflict", ("%s was made at %s, but the provider '%s' leads to %s now: let it lead there again, or "
+    .. "forget the sandbox with `luarium destroy --forget %s`"):format(record.id, record.place, record.provider,
+      instance:place(), record.id), { name = "PLACE_CHANGED", cause = err })
+end
+
+--- Raises when the provider leads elsewhere and does not know the sandbox: it cannot end it, and the record would be
+--- lost.
+---@async
+---@param record luarium.SandboxRecord
+---@param instance luarium.ProviderInstance
+function M.check(record, instance)
+  if not M.is_elsewhere(record, instance) then
+    return
+  end
+  local facts, err
+  if record.external_id then
+    facts, err = instance:call("get", record.external_id, record.data or {})
+  end
+  if not facts then
+    error(M.explain(record, instance, err), 0)
+  end
 end
 
 local function from_file(record, path)

@@ -79,6 +79,7 @@ function M.attach(record, instance, env)
     id = record.id, name = record.name, provider = record.provider, external_id = record.external_id,
     status = record.status, labels = record.labels or {}, cwd = record.cwd, data = record.data or {},
     created_at = record.created_at, expires_at = record.expires_at, env = env, origin = record.origin,
+    place = record.place,
   }, mt)
   M.instances[box] = instance
   M.live[box.id] = box
@@ -164,8 +165,8 @@ function M.record_of(box, status)
   return {
     id = box.id, name = box.name, provider = box.provider, adapter = M.instances[box].definition.name,
     external_id = box.external_id, status = status or box.status, labels = box.labels, cwd = box.cwd,
-    data = box.data, origin = box.origin, created_at = box.created_at, expires_at = box.expires_at, env = plain,
-    secret_env = sources,
+    data = box.data, origin = box.origin, place = box.place, created_at = box.created_at,
+    expires_at = box.expires_at, env = plain, secret_env = sources,
   }
 end
 

@@ -79,7 +79,7 @@ return {
     { "--expired", about = "those past their end; --provider and --label narrow it down" },
     { "-y --yes", about = "do not ask" },
     { "--forget", about = "remove also the record of what cannot be destroyed; ending it is up to you then" },
-    { "-l --label", value = "KEY=VALUE", type = "pair", many = true, 
+    { "-l --label", value = "KEY=VALUE", type = "pair", many = true,
       about = "with --all or --expired: only those with this label" },
   },
   run = function(args, context)
