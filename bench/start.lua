@@ -22,7 +22,7 @@ M.cases = {
     end,
     ours = function(context)
       local count = context.quick and 2 or 100
-      local words = { program(), "run", "--ephemeral", script() }
+      local words = { program(), "run", script() }
       return { ms = harness.stopwatch(words, { "-1", count = count }) / count * 1000 }
     end,
     floor = function(context)

@@ -150,7 +150,8 @@ static void guard_hook(lua_State *L, lua_Debug *ar) {
   lua_pushfstring(
       L,
       "the script computed for %f seconds without waiting for anything: is there an endless loop? "
-      "(busy_limit in luarium.configure sets the limit, 0 switches it off)",
+      "(`luarium run --busy-limit`, or busy_limit in luarium.configure, sets the limit; 0 switches "
+      "it off)",
       guard->limit);
   lua_concat(L, 2);
   lua_error(L);

@@ -156,7 +156,6 @@ return {
     { "-i --input", value = "FILE", about = "inputs from a JSON object; NAME=VALUE wins" },
     { "-o --out", value = "DIR", about = "where the script puts its results (default: luarium-out)" },
     { "--events", value = "FILE", about = "append every event to this file, one JSON object a line" },
-    { "--ephemeral", about = "keep no journal of the run" },
     { "--busy-limit", value = "TIME", type = "seconds_or_none",
       about = "how long it may compute without waiting (default: 10s; 0: no limit): " .. duration.FORM },
   },
