@@ -301,6 +301,12 @@ local function whole(row, value)
   return to_integer and to_integer(value) or value
 end
 
+--- What was given for a secret, without its value: what does not look like a variable may be one.
+local function shown_secret(given)
+  local variable = given.text and given.text:match("^env:([A-Z_][A-Z0-9_]*)$")
+  return variable and variable .. ", which is not set" or "something else"
+end
+
 local function shown(given)
   local value = given.text or given.value
   if type(value) == "table" then
@@ -333,7 +339,7 @@ function M.inputs(rows, given, path)
       local value = convert(row, given[name])
       if value == nil or not fits(row.type, value) then
         faults[#faults + 1] = ("'%s': expected %s, got %s"):format(name, types[row.type],
-          row.type == "secret" and "something else" or shown(given[name]))
+          (row.type == "secret" and shown_secret or shown)(given[name]))
       end
       input[name] = whole(row, value)
     elseif row.default ~= nil then

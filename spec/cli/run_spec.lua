@@ -56,6 +56,8 @@ describe("luarium run", function()
       assert.truthy(result.stderr:find(fault, 1, true), fault .. "\n" .. result.stderr)
     end
     assert.falsy(result.stderr:find("s3cret", 1, true))
+    assert.matches("'token': expected env:VARIABLE, and the variable set, got NO_SUCH_VARIABLE, which is not set",
+      script(place, declared, { "name=n", "token=env:NO_SUCH_VARIABLE" }).stderr, 1, true)
     place:write("in.json", '{"name": 3}')
     assert.truthy(script(place, declared, { "-i", "in.json" }).stderr:find("'name': expected text, got 3\n", 1, true))
     result = script(place, declared, { "nmae=x", "token=s3cret" })
