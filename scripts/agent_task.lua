@@ -22,6 +22,22 @@ local function run_agent(box, repo, input)
   return box:exec(input.agent, { cwd = repo.path, stdin = input.prompt, env = env, timeout = input.agent_timeout })
 end
 
+-- A sandbox costs money: what is missing here is told before there is one.
+local function check_keys(input)
+  for _, name in ipairs(input.keys or {}) do
+    if not luarium.env(name):available() then
+      luarium.error.raise("auth", ("keys: the variable %s is not set: export %s=... and try again"):format(name, name),
+        { name = "NO_VARIABLE" })
+    end
+  end
+end
+
+-- The last line that a command which failed wrote to its standard error: most say there what was wrong.
+local function last_words(result)
+  local line = not result.ok and result.stderr:sub(-300):gsub("%s+$", ""):match("[^\n]*$")
+  return line and line ~= "" and ": " .. line or ""
+end
+
 local function outcome(result)
   if not result then
     return nil
@@ -55,7 +71,7 @@ local function work(box, input, run)
     tests = outcome(results.tests), changed = report.totals and report.totals.files or #report.changed,
     folder = report.dir, complete = report.complete,
     ok = results.agent.ok and (not results.tests or results.tests.ok),
-  }
+  }, last_words(results.tests or results.agent)
 end
 
 local function describe(name, result)
@@ -91,10 +107,11 @@ return {
     tests_timeout = { type = "seconds", default = 600, about = "for the tests" },
   },
   run = function(input, run)
-    local summary
+    check_keys(input)
+    local summary, said
     do
       local box <close> = luarium.create { name = input.name, image = input.image, network = input.network or nil }
-      summary = work(box, input, run)
+      summary, said = work(box, input, run)
     end
     if not run.silent then
       print(describe("agent", summary.agent))
@@ -103,8 +120,8 @@ return {
       print("results: " .. summary.folder)
     end
     if not summary.ok and not run.silent then
-      luarium.error.raise("io", ("the task failed: %s (what there is of it is in %s)"):format(summary.tests
-        and describe("tests", summary.tests) or describe("agent", summary.agent), summary.folder))
+      luarium.error.raise("io", ("the task failed: %s%s (what there is of it is in %s)"):format(summary.tests
+        and describe("tests", summary.tests) or describe("agent", summary.agent), said, summary.folder))
     end
     return summary
   end,

@@ -75,6 +75,7 @@ describe("scripts/", function()
     words[6] = "keys=NO_SUCH_KEY"
     local result = place:run(words)
     assert.truthy(result.stderr:find("the variable NO_SUCH_KEY is not set", 1, true), result.stderr)
+    assert.equal(1, select(2, place:ok({ "logs" }):gsub("sbx_%w+", ""))) -- no sandbox was made for nothing
   end))
 
   it("agent_task.lua keeps the results of a task that failed, and fails", within(function(place)
@@ -90,6 +91,9 @@ describe("scripts/", function()
     words[6], words[7] = "agent=sleep 60", "agent_timeout=0.2"
     result = place:run(words)
     assert.truthy(result.stdout:find("agent: timed out\ntests: not run\n", 1, true), result.stdout)
+    words[6] = "agent=no-such-agent -p"
+    assert.matches("the task failed: agent: exit 127: [^\n]*no%-such%-agent: not found %(what there is",
+      place:run(words).stderr)
     assert.equal(0, place:records())
   end))
 
