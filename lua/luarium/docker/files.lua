@@ -59,10 +59,10 @@ local TYPES = { [8] = "dir", [134217728] = "link" }
 local function parse_facts(text)
   local plain = text and native.crypto.base64_decode(text)
   local facts = plain and json.decode_plain(plain)
-  if type(facts) ~= "table" or type(facts.mode) ~= "number" then
+  local bits = type(facts) == "table" and facts.mode
+  if type(bits) ~= "number" or bits % 1 ~= 0 or bits < 0 or bits > 4294967295 then
     return nil
   end
-  local bits = facts.mode
   local permissions = bits % 512
   local high = math.floor(bits / 4096) -- Go's own bits for types and set-uid begin here
   if bits >= 2147483648 then

@@ -5,6 +5,7 @@ local M = {}
 
 local BLOCK = 512
 local MAX_SIZE = 8589934591 -- eleven octal digits
+local WHOLE = 9007199254740992 -- what both kinds of Lua have whole numbers up to
 local EXTENDED = 1048576 -- bytes that the extended headers of one entry may have
 
 local function pad(size)
@@ -68,15 +69,23 @@ local function malformed()
   errors.raise("protocol", "the engine sent an archive that makes no sense")
 end
 
+--- A size that is one: a whole number that a file can have.
+local function checked(size)
+  if not size or size > WHOLE then
+    malformed()
+  end
+  return size
+end
+
 local function number(text)
   if text:byte(1) >= 128 then -- base 256
     local value = text:byte(1) % 128
     for i = 2, #text do
-      value = value * 256 + text:byte(i)
+      value = checked(value) * 256 + text:byte(i)
     end
-    return value
+    return checked(value)
   end
-  return tonumber(text:match("^%s*([0-7]*)"), 8) or 0
+  return checked(tonumber(text:match("^%s*([0-7]*)"), 8) or 0)
 end
 
 --- Reads an archive whose first entry must be a regular file, and gives its bytes as they come.
@@ -111,7 +120,8 @@ function M.single_file(read)
         malformed()
       end
       local text = take(size + pad(size)):sub(1, size)
-      extended_size = kind == "x" and tonumber(text:match("%f[%d]%d+ size=(%d+)\n")) or extended_size
+      local told = kind == "x" and text:match("%f[%d]%d+ size=(%d+)\n")
+      extended_size = told and checked(tonumber(told)) or extended_size
     elseif kind ~= "0" and kind ~= "\0" then
       return nil
     end
