@@ -199,6 +199,21 @@ for _, kind in ipairs(emulated.kinds) do
       other:kill()
     end))
 
+    it("a clock that is set makes no job quiet that has only begun", async(20, function()
+      replace("date", '#!/bin/sh\ncase $* in +%s) echo $(($(REAL +%s) + SHIFT)) ;; *) exec REAL "$@" ;; esac\n')
+      local job = box:job("echo begun; sleep 1000", { wait = 0 })
+      until_true("it has begun", function()
+        return job:read() == "begun\n"
+      end)
+      for _, shift in ipairs({ 3600, -3600 }) do
+        world.instance.state.env.SHIFT = tostring(shift)
+        local status = job:status({ quiet = 600 })
+        assert.equal("running", status.state)
+        assert.is_true(status.idle >= 0 and status.idle < 600, tostring(status.idle))
+      end
+      job:kill()
+    end))
+
     it("one that takes its own folder away ends, and leaves no process", async(20, function()
       local mark = word()
       local go = world.dir .. "/go" -- not before its start was answered, which would then be cut

@@ -31,6 +31,8 @@ tell() {
       [ "$3" -lt "$2" ] || set -- "$1" "$3"
       idle=$(($1 - $2 - 1)) # by clocks of whole seconds at least so much
       [ $idle -ge 0 ] || idle=0
+      age=$(((h - ${o_start:-0}) / 100)) # a clock that was set makes nobody idle for longer than he has been there
+      [ $idle -le $age ] || idle=$age
     fi
   fi
   print='' now='' label=''
