@@ -133,7 +133,8 @@ function M.load_file(path)
       given = options
     end },
     os = { getenv = os.getenv }, string = copied(string), table = copied(table), math = copied(math),
-    tostring = tostring, tonumber = tonumber, pairs = pairs, ipairs = ipairs, type = type, error = error, assert = assert,
+    tostring = tostring, tonumber = tonumber, pairs = pairs, ipairs = ipairs, type = type, error = error,
+    assert = assert,
   }
   env.require = function(name)
     if name == "luarium" then
