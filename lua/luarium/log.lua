@@ -14,13 +14,14 @@ M.level = "info"
 ---@type fun(level: string, line: string)|false
 M.sink = false
 
---- Bytes above 127 without the control characters among them, which terminals take as UTF-8 or as single bytes.
+--- Bytes above 127 without the control characters among them, which terminals take as UTF-8 or as single bytes, and
+--- without those that turn the direction of writing, or a name could rearrange the line that it is in.
 local function high(bytes)
   local parts, at = {}, 1
   while at <= #bytes do
     local length = utf8.length(bytes, at)
     local char = bytes:sub(at, at + (length or 1) - 1)
-    if char:find("^\194[\128-\159]") then
+    if char:find("^\194[\128-\159]") or char:find("^\226\128[\170-\174]") or char:find("^\226\129[\166-\169]") then
       char = "?"
     elseif not length and char:byte() < 160 then
       char = ("\\x%02x"):format(char:byte())

@@ -7,6 +7,7 @@ describe("cli.format", function()
     assert.equal(1, format.width("e\204\129")) -- e and a combining accent
     assert.equal(3, format.width("a\255b"))
     assert.equal(2, format.width("\240\159\154\128")) -- a rocket
+    assert.equal(8, format.width("🪐🈁🀄𛀀")) -- wide as well: newer pictures, enclosed characters, tiles, old kana
   end)
 
   it("cuts between characters", function()
@@ -18,6 +19,7 @@ describe("cli.format", function()
   end)
 
   it("aligns tables, without control characters", function()
+    assert.equal("A      B\nx?y?z  1\n", format.table({ { "A", "B" }, { "x\226\128\174y\226\129\166z", 1 } }))
     assert.equal("NAME      X\näö        1\nab\\x1b[m  22\n", format.table({ { "NAME", "X" }, { "äö", 1 },
       { "ab\27[m", 22 } }))
   end)

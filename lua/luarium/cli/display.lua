@@ -160,6 +160,9 @@ function Display:live_lines(columns, rows)
   if count > #shown then
     lines[#lines + 1] = ("... and %d more"):format(count - #shown)
   end
+  for i = #lines, rows + 1, -1 do
+    lines[i] = nil -- a terminal of one line would scroll with each drawing
+  end
   return lines
 end
 
