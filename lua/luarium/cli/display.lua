@@ -158,10 +158,7 @@ function Display:live_lines(columns, rows)
     lines[#lines + 1] = box_line(self, box, columns, name_width, time_width)
   end
   if count > #shown then
-    lines[#lines + 1] = ("... and %d more"):format(count - #shown)
-  end
-  for i = #lines, rows + 1, -1 do
-    lines[i] = nil -- a terminal of one line would scroll with each drawing
+    lines[#lines + 1] = format.cut(("... and %d more"):format(count - #shown), columns)
   end
   return lines
 end
