@@ -58,6 +58,29 @@ describe("a host with few descriptors", function()
   end
 end)
 
+describe("a host that may have no more threads", function()
+  it("gets an error and no abort, and goes on when it may", within(function()
+    local report, result = embedding.script([[
+      local luarium, native = require "luarium", require "luarium.native"
+      host.limit_threads(true)
+      local function refused(op, err)
+        if op then
+          op, err = luarium.task.await(op)
+        end
+        assert(not op and err.kind == "quota" and err.message:find("cannot start worker threads", 1, true), tostring(err))
+      end
+      refused(native.fs.stat("/"))
+      refused(native.fs.read_file("script.lua"))
+      refused(native.process.run({ argv = { "true" } }))
+      refused(native.process.spawn({ argv = { "true" } }))
+      assert(not luarium.try(luarium.create, {}))
+      host.limit_threads(false)]] .. WORK, "chmod 777 .")
+    assert.equal("0 left\n", report)
+    assert.equal("", result.stderr)
+    assert.equal(0, result.exit_code)
+  end))
+end)
+
 --- What C calls return, from everywhere they may be made by mistake.
 local CALLS = [[
 local nan, inf = 0/0, math.huge

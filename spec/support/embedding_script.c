@@ -4,6 +4,7 @@
  * embedding_script FILE */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -50,11 +51,22 @@ static int host_close_standard_streams(lua_State *L) {
   return close(0) | close(1) | close(2) ? luaL_error(L, "they are closed already") : 0;
 }
 
+/* Allows no further thread or child, or as many as may be again. Root has no such limit. */
+static int host_limit_threads(lua_State *L) {
+  struct rlimit limit;
+  if (getuid() == 0 && setuid(61234) != 0)
+    return luaL_error(L, "setuid");
+  getrlimit(RLIMIT_NPROC, &limit);
+  limit.rlim_cur = lua_toboolean(L, 1) ? 0 : limit.rlim_max;
+  return setrlimit(RLIMIT_NPROC, &limit) ? luaL_error(L, "setrlimit") : 0;
+}
+
 static const luaL_Reg functions[] = {
     {"step", host_step},
     {"close", host_close},
     {"fd", host_fd},
     {"next_wakeup", host_next_wakeup},
+    {"limit_threads", host_limit_threads},
     {"close_standard_streams", host_close_standard_streams},
     {NULL, NULL},
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "child.h"
+#include "pool.h"
 
 #define KILL_BOUND_MS 70 /* a killed command is waited for no longer than this */
 #define READS_MAX 8      /* in a row, so that one command does not starve the others */
@@ -234,7 +235,8 @@ static bool start_child(struct exec *exec, const struct lum_exec_opts *opts,
     spawn.in = LUM_STDIN_PIPE;
   if (!lum_procs_scratch(exec->op.eng))
     return lum_err_set(err, LUM_QUOTA, "process.run: out of memory");
-  if (!lum_spawn(&spawn, spawned, err))
+  /* The pool looks for what is to be killed: without it nothing may begin. */
+  if (!lum_pool_ready(exec->op.eng, err) || !lum_spawn(&spawn, spawned, err))
     return false;
   return lum_child_create(&exec->child, exec->op.eng, &hooks, spawned, spawn.cookie, started, err);
 }

@@ -9,6 +9,7 @@
 
 #include "child.h"
 #include "exec.h"
+#include "pool.h"
 
 #define KILL_BOUND_MS                                                                              \
   70 /* after the deadline: the status is then given whatever the kernel does                      \
@@ -523,7 +524,7 @@ struct lum_process *lum_process_start(struct lum_engine *eng, const struct lum_p
     free(proc);
     return NULL;
   }
-  if (!lum_spawn(&opts->spawn, &spawned, err) ||
+  if (!lum_pool_ready(eng, err) || !lum_spawn(&opts->spawn, &spawned, err) ||
       !lum_child_create(&proc->child, eng, &hooks, &spawned, opts->spawn.cookie, started, err)) {
     free(proc);
     return NULL;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pool.h"
 #include "ssh_impl.h"
 
 struct lookup;
@@ -200,6 +201,8 @@ static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
 
 static bool look_up(struct connect_op *self) {
   struct lum_ssh *ssh = self->ssh;
+  if (!lum_pool_ready(ssh->life.eng, &self->op.err))
+    return false;
   struct lookup *lookup = calloc(1, sizeof *lookup);
   if (!lookup)
     return lum_err_set(&self->op.err, LUM_QUOTA, "ssh: out of memory");

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "pool.h"
+
 static struct lum_work *work_of(struct lum_op *op) {
   return (struct lum_work *)op; /* first member */
 }
@@ -56,7 +58,10 @@ struct lum_work *lum_work_new(struct lum_engine *eng, const struct lum_work_type
 
 void lum_work_start(struct lum_work *work) {
   lum_op_start(&work->op);
-  uv_queue_work(&work->op.eng->loop, &work->req, on_work, on_after);
+  if (lum_pool_ready(work->op.eng, &work->result_err))
+    uv_queue_work(&work->op.eng->loop, &work->req, on_work, on_after);
+  else
+    on_after(&work->req, 0);
 }
 
 bool lum_work_cancelled(struct lum_work *work) {

@@ -34,8 +34,7 @@ struct lum_work {
 struct lum_work *lum_work_new(struct lum_engine *eng, const struct lum_work_type *type,
                               size_t size);
 
-/* Queues it. Cannot fail: libuv only queues; starting the pool may abort when no thread can be
- * made. */
+/* Queues it. Where no thread can be made it has completed, with that error, when this returns. */
 void lum_work_start(struct lum_work *work);
 
 /* For run: true when the operation was asked to stop; result_err is then filled, so run can just

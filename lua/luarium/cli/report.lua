@@ -18,6 +18,7 @@ local hints = {
 }
 
 local hints_by_name = {
+  EAGAIN = "raise the limits of processes and memory (`ulimit -u`, `ulimit -v`), or wait until some are free",
   EACCES = "check who owns the path, and its mode",
   ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",
   EMFILE = "raise the limit with `ulimit -n`; `luarium doctor` shows it",
