@@ -88,8 +88,8 @@ function M.explain(record, instance, err)
   if not M.is_elsewhere(record, instance) or err and not errors.is(err, "sandbox_gone") then
     return err
   end
-  return errors.new("conflict", ("%s was made at %s, but the provider '%s' leads to %s now: let it lead there again, or "
-    .. "forget the sandbox with `luarium destroy --forget %s`"):format(record.id, record.place, record.provider,
+  return errors.new("conflict", ("%s was made at %s, but the provider '%s' leads to %s now: let it lead there again, "
+    .. "or forget the sandbox with `luarium destroy --forget %s`"):format(record.id, record.place, record.provider,
       instance:place(), record.id), { name = "PLACE_CHANGED", cause = err })
 end
 
