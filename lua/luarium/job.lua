@@ -56,7 +56,7 @@ local function complaint(box, key, result, cwd)
       box.id))
   elseif code == script.codes.other then
     return errors.new("conflict", ("%s was started with another command, working directory or input: choose another "
-      .. "key, or remove it first"):format(what))
+      .. "key, or remove it first"):format(what), { name = "JOB_DIFFERS" })
   elseif code == script.codes.busy then
     return errors.new("conflict", ("%s still runs: kill it first"):format(what), { name = "EBUSY" })
   elseif code == script.codes.gone then

@@ -119,7 +119,7 @@ function M.reconnect(id)
   end
   if not record.external_id then
     errors.raise("conflict", ("reconnect: the sandbox %s was never finished: destroy it with `luarium destroy %s`")
-      :format(id, id))
+      :format(id, id), { name = "UNFINISHED" })
   end
   local instance = origin.provider(record)
   local facts, err = instance:call("get", record.external_id, record.data or {})

@@ -185,7 +185,7 @@ describe("luarium", function()
       "on"), 1, true)
     assert.matches("--memory: expected bytes, or such as 512m or 2g, got 'much'", asked("--memory", "much"), 1, true)
     local said = place:run({ "create", "--provider", "local", "--port", "9000:80" }).stderr
-    assert.matches("provider 'local' cannot do `ports`", said, 1, true)
+    assert.matches("provider 'local' cannot do --port", said, 1, true)
   end))
 
   it("tells in one line what the provider ignores", within(function(place)

@@ -90,7 +90,7 @@ describe("the life of a sandbox, by commands:", function()
     assert.same({ deleted = { "base" }, failed = {} }, json.decode(place:ok({ "snapshots", "--delete", "base", "--json" })))
     assert.equal("[]\n", place:ok({ "snapshots", "--json" }))
     assert.matches("there is no snapshot named 'base'", (fails(place, 1, { "snapshots", "--delete", "base" })), 1, true)
-    assert.matches("provider 'local' has no 'snapshot_list'", (fails(place, 1, { "snapshots", "--provider", "local" })),
+    assert.matches("provider 'local' has no 'snapshots'", (fails(place, 1, { "snapshots", "--provider", "local" })),
       1, true)
   end))
 
@@ -170,7 +170,7 @@ describe("the life of a sandbox, by commands:", function()
       assert.matches("port: expected a port from 1 to 65535, got '" .. port .. "'",
         (fails(place, 2, { "url", "demo", port })), 1, true)
     end
-    assert.matches("create it with network = true", (fails(place, 1, { "url",
+    assert.matches("make it with `luarium create --network on`", (fails(place, 1, { "url",
       place:ok({ "create", "--provider", "bubblewrap" }):gsub("\n", ""), "80" })), 1, true)
   end))
 end)

@@ -5,6 +5,7 @@ local M = {}
 ---@field json boolean
 ---@field quiet boolean
 ---@field verbose boolean
+---@field command luarium.cli.Command
 ---@field color boolean whether standard error may be coloured
 ---@field provider string?
 ---@field display luarium.cli.Display?
@@ -31,7 +32,7 @@ function M.new(args, command)
   return setmetatable({
     json = args.json or false, quiet = args.quiet or false, verbose = args.verbose or false,
     color_choice = args.color, provider = args.provider, config_file = args.config, state_dir = args.state_dir,
-    failed_code = command.failed_code,
+    failed_code = command.failed_code, command = command,
   }, Context)
 end
 

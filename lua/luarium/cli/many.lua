@@ -3,6 +3,7 @@
 local boxes = require "luarium.cli.boxes"
 local errors = require "luarium.error"
 local json = require "luarium.json"
+local terms = require "luarium.cli.terms"
 
 local M = {}
 
@@ -55,7 +56,7 @@ function M.each(context, items, done, fn)
       fine[#fine + 1] = id
       context:note("%s %s", done, id)
     else
-      failed[#failed + 1] = { id = id, error = tostring(result.error) }
+      failed[#failed + 1] = { id = id, error = terms.message(errors.normal(result.error), context.command) }
     end
   end
   local alone = #items == 1 and #failed == 1

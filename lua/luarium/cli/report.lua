@@ -17,10 +17,18 @@ local hints = {
   unsupported = "`luarium providers` shows what each provider can do",
 }
 
+-- Where the usual hint is about something else.
+local hints_by_command = {
+  attach = { conflict = "`luarium jobs BOX` shows how they are" },
+  cp = { conflict = false },
+  jobs = { conflict = "`luarium jobs BOX` shows how they are; --kill ends one" },
+}
+
 local hints_by_name = {
   EAGAIN = "raise the limits of processes and memory (`ulimit -u`, `ulimit -v`), or wait until some are free",
   EACCES = "check who owns the path, and its mode",
   ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",
+  JOB_DIFFERS = "`luarium jobs BOX` shows the jobs there are, and with --remove JOB forgets one",
   EMFILE = "raise the limit with `ulimit -n`; `luarium doctor` shows it",
   NAME_TAKEN = "choose another name, or `luarium destroy` the one that has it",
   NOT_CONFIGURED = "set the variable named above, or put the key into luarium.lua",
@@ -34,7 +42,7 @@ local hints_by_name = {
 local no_hint = {
   NO_VARIABLE = true, NO_GIT = true, SSH_HOST_KEY_CHANGED = true, SSH_HOST_KEY_REVOKED = true,
   SSH_HOST_KEY_UNKNOWN = true, SYNTAX = true, ADAPTER_EXPOSED = true, ADAPTER_GONE = true, CONFIGURED_ELSEWHERE = true,
-  PLACE_CHANGED = true,
+  PLACE_CHANGED = true, UNFINISHED = true,
 }
 
 local signal_codes = { SIGHUP = 129, SIGINT = 130, SIGTERM = 143 }
@@ -54,14 +62,18 @@ function M.code(err, context)
   return context.failed_code or 1
 end
 
-local function hint_of(err, verbose)
+local function hint_of(err, context)
   local hint = err.data and rawget(err.data, "hint")
   if type(hint) == "string" then
     return "try `" .. hint .. "`"
-  elseif err.kind == "internal" and verbose then
+  elseif err.kind == "internal" and context.verbose then
     return nil
   elseif err.kind == "cancelled" or no_hint[err.name or ""] then
     return nil
+  end
+  local own = hints_by_command[context.command and context.command.name or ""]
+  if own and own[err.kind] ~= nil then
+    return own[err.kind] or nil
   end
   return hints_by_name[err.name or ""] or hints[err.kind]
 end
@@ -101,8 +113,8 @@ function M.failure(value, context)
     return M.code(err, context) -- the usual way out of what has no end of its own
   end
   local code = context.signal_code or M.code(err, context)
-  local message, place, hint = bounded(tostring(err), 4000, 20), one_line(err.place),
-    one_line(hint_of(err, context.verbose))
+  local message = bounded(require("luarium.cli.terms").message(err, context.command), 4000, 20)
+  local place, hint = one_line(err.place), one_line(hint_of(err, context))
   local stderr = require("luarium.cli.writer").of(2)
   io.stdout:flush()
   if context.json then

@@ -204,7 +204,8 @@ end
 ---@return luarium.Error? err
 function M.resolve(options)
   if not options.host then
-    return nil, errors.new("invalid", "ssh: which host? Set the option host (or the variable LUARIUM_SSH_HOST)")
+    return nil, errors.new("invalid", "ssh: which host? Set `host` of the provider in luarium.lua, or the variable "
+      .. "LUARIUM_SSH_HOST")
   end
   local parts = M.parse(options.host)
   if not parts then

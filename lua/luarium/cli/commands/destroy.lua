@@ -5,6 +5,7 @@ local errors = require "luarium.error"
 local format = require "luarium.cli.format"
 local many = require "luarium.cli.many"
 local options = require "luarium.cli.options"
+local terms = require "luarium.cli.terms"
 
 --- Asks on the terminal.
 local function confirmed(count)
@@ -52,7 +53,7 @@ local function check_words(args)
 end
 
 --- Ends one; with `forget`, what cannot be ended loses its record all the same, and the reason is returned.
-local function destroy(luarium, record, forget)
+local function destroy(luarium, record, forget, command)
   local ok, err = luarium.try(function()
     luarium.destroy(record.id)
     return true
@@ -63,7 +64,7 @@ local function destroy(luarium, record, forget)
     error(err, 0)
   end
   require("luarium.registry").delete(record.id)
-  return tostring(err)
+  return terms.message(errors.normal(err), command)
 end
 
 return {
@@ -92,7 +93,7 @@ return {
       end
       context:show()
       local results = luarium.map(records, function(record)
-        return destroy(luarium, record, args.forget)
+        return destroy(luarium, record, args.forget, context.command)
       end, { settle = true, concurrency = 16 })
       local gone, failed, forgotten = {}, {}, {}
       for i, result in ipairs(results) do
@@ -104,7 +105,7 @@ return {
           gone[#gone + 1] = id
           context:note("destroyed %s", id)
         else
-          failed[#failed + 1] = { id = id, error = tostring(result.error) }
+          failed[#failed + 1] = { id = id, error = terms.message(errors.normal(result.error), context.command) }
         end
       end
       if context.json then
