@@ -78,9 +78,10 @@ static int packer_close(lua_State *L) {
 }
 
 static const luaL_Reg packer_methods[] = {
-    {"read", packer_read}, {"stats", packer_stats}, {"close", packer_close}, {NULL, NULL}};
-static const luaL_Reg packer_meta[] = {
-    {"__gc", packer_close}, {"__close", packer_close}, {NULL, NULL}};
+    {"read", packer_read}, {"stats", packer_stats}, {NULL, NULL}};
+static const luaL_Reg packer_endings[] = {
+    {"close", packer_close}, {"__gc", packer_close}, {"__close", packer_close}, {NULL, NULL}};
+static const struct lum_class packer_class = {PACKER_CLASS, packer_methods, packer_endings, NULL};
 
 /* archive.pack(opts) -> packer. The lists of strings stay on the stack until lum_pack_new has
  * copied them. */
@@ -99,10 +100,7 @@ static int archive_pack(lua_State *L) {
   opts.paths = lum_opt_strings(L, 1, "paths", &opts.path_count);
   opts.exclude = lum_opt_strings(L, 1, "exclude", &opts.exclude_count);
   struct lum_engine *eng = lum_bind_engine(L);
-  struct packer_box *box = lua_newuserdata(L, sizeof *box);
-  box->pack = NULL;
-  lum_bind_class(L, PACKER_CLASS, packer_methods, packer_meta);
-  luaL_setmetatable(L, PACKER_CLASS);
+  struct packer_box *box = lum_bind_object(L, &packer_class, sizeof *box);
   struct lum_err err;
   box->pack = lum_pack_new(eng, &opts, &err);
   return box->pack ? 1 : lum_bind_fail(L, &err);
@@ -193,12 +191,12 @@ static int unpacker_mt_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg unpacker_methods[] = {{"write", unpacker_write},
-                                            {"finish", unpacker_finish},
-                                            {"abort", unpacker_abort},
-                                            {NULL, NULL}};
-static const luaL_Reg unpacker_meta[] = {
-    {"__gc", unpacker_mt_gc}, {"__close", unpacker_close}, {NULL, NULL}};
+static const luaL_Reg unpacker_methods[] = {
+    {"write", unpacker_write}, {"finish", unpacker_finish}, {NULL, NULL}};
+static const luaL_Reg unpacker_endings[] = {
+    {"abort", unpacker_abort}, {"__gc", unpacker_mt_gc}, {"__close", unpacker_close}, {NULL, NULL}};
+static const struct lum_class unpacker_class = {UNPACKER_CLASS, unpacker_methods, unpacker_endings,
+                                                NULL};
 
 #define WHOLE ((int64_t)1 << 53)
 
@@ -230,10 +228,7 @@ static int archive_unpack(lua_State *L) {
   read_limits(L, &opts);
   opts.exclude = lum_opt_strings(L, 1, "exclude", &opts.exclude_count);
   struct lum_engine *eng = lum_bind_engine(L);
-  struct unpacker_box *box = lua_newuserdata(L, sizeof *box);
-  box->unpack = NULL;
-  lum_bind_class(L, UNPACKER_CLASS, unpacker_methods, unpacker_meta);
-  luaL_setmetatable(L, UNPACKER_CLASS);
+  struct unpacker_box *box = lum_bind_object(L, &unpacker_class, sizeof *box);
   box->unpack = lum_unpack_new(eng, &opts);
   if (box->unpack)
     return 1;

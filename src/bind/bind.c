@@ -9,7 +9,6 @@
 #define ENGINE_CLASS "luarium.engine"
 
 static const char engine_key = 0;
-static const luaL_Reg op_meta[3];
 
 struct engine_box {
   struct lum_engine *eng;
@@ -26,7 +25,8 @@ static int engine_mt_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg engine_meta[] = {{"__gc", engine_mt_gc}, {NULL, NULL}};
+static const luaL_Reg engine_functions[] = {{"__gc", engine_mt_gc}, {NULL, NULL}};
+static const struct lum_class engine_class = {ENGINE_CLASS, NULL, NULL, engine_functions};
 
 /* The state's box, or NULL as long as there is none. [-0, +0, -] */
 static struct engine_box *find_box(lua_State *L) {
@@ -38,11 +38,7 @@ static struct engine_box *find_box(lua_State *L) {
 
 /* Pushes an empty box, which the caller puts into the registry. [-0, +1, e] */
 static struct engine_box *new_box(lua_State *L) {
-  lum_bind_class(L, ENGINE_CLASS, NULL, engine_meta);
-  struct engine_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
-  luaL_setmetatable(L, ENGINE_CLASS);
-  return box;
+  return lum_bind_object(L, &engine_class, sizeof(struct engine_box));
 }
 
 static void raise_err(lua_State *L, const struct lum_err *err) {
@@ -105,38 +101,56 @@ void lum_bind_close(lua_State *L) {
 
 /* ---- classes ---- */
 
-/* In a fork what ends something does nothing: it would close, unlock or kill what is the parent's.
- */
-static int unless_forked(lua_State *L) {
-  return is_inherited(find_box(L)) ? 0 : lua_tocfunction(L, lua_upvalueindex(1))(L);
-}
-
 static int refused_in_fork(lua_State *L) {
-  lum_bind_check_process(L);
+  if (lum_engine_forked())
+    lum_bind_check_process(L);
   return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
-static bool is_ending(const char *name) {
-  static const char *const names[] = {"__gc",   "__close", "close",  "abort",
-                                      "unlock", "kill",    "restore"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(name, names[i]) == 0)
-      return true;
-  return false;
+static int nothing_in_fork(lua_State *L) {
+  if (lum_engine_forked() && is_inherited(find_box(L)))
+    return 0;
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
-/* Puts functions that look first whose process they are in into the table on top. [-0, +0, m] */
-static void set_guarded(lua_State *L, const luaL_Reg *functions) {
-  for (; functions->name; functions++) {
+/* Puts functions, behind a guard if there is one, into the table of methods, which is on top, and
+ * the metatable below it. [-0, +0, m] */
+static void set_functions(lua_State *L, const luaL_Reg *functions, lua_CFunction guard) {
+  for (; functions && functions->name; functions++) {
     lua_pushcfunction(L, functions->func);
-    if (strcmp(functions->name, "__tostring") != 0) /* that only looks */
-      lua_pushcclosure(L, is_ending(functions->name) ? unless_forked : refused_in_fork, 1);
-    lua_setfield(L, -2, functions->name);
+    if (guard)
+      lua_pushcclosure(L, guard, 1);
+    lua_setfield(L, strncmp(functions->name, "__", 2) == 0 ? -3 : -2, functions->name);
   }
 }
 
-static void set_plain(lua_State *L, const luaL_Reg *functions) {
-  luaL_setfuncs(L, functions, 0);
+static void make_class(lua_State *L, const struct lum_class *class) {
+  lua_newtable(L);
+  lua_pushstring(L, class->name);
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_newtable(L);
+  set_functions(L, class->methods, refused_in_fork);
+  set_functions(L, class->endings, nothing_in_fork);
+  set_functions(L, class->anywhere, NULL);
+  lua_setfield(L, -2, "__index");
+  lua_setfield(L, LUA_REGISTRYINDEX,
+               class->name); /* last: a class that memory was short for is not there */
+}
+
+void *lum_bind_object(lua_State *L, const struct lum_class *class, size_t size) {
+  luaL_getmetatable(L, class->name);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    make_class(L, class);
+    luaL_getmetatable(L, class->name);
+  }
+  void *object = lua_newuserdata(L, size);
+  memset(object, 0, size);
+  lua_insert(L, -2);
+  lua_setmetatable(L, -2);
+  return object;
 }
 
 struct lum_engine *lum_bind_engine(lua_State *L) {
@@ -145,30 +159,6 @@ struct lum_engine *lum_bind_engine(lua_State *L) {
 
 struct lum_guard *lum_bind_guard(lua_State *L) {
   return &engine_box(L)->guard;
-}
-
-void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
-  bool looks_itself = meta == op_meta || meta == engine_meta;
-  void (*set)(lua_State * L, const luaL_Reg *functions) = looks_itself ? set_plain : set_guarded;
-  luaL_getmetatable(L, name);
-  bool there = lua_istable(L, -1);
-  lua_pop(L, 1);
-  if (there)
-    return;
-  lua_newtable(L);
-  lua_pushstring(L, name);
-  lua_setfield(L, -2, "__name");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  if (methods) {
-    lua_newtable(L);
-    set(L, methods);
-    lua_setfield(L, -2, "__index");
-  }
-  if (meta)
-    set(L, meta);
-  lua_setfield(L, LUA_REGISTRYINDEX,
-               name); /* last: a class that memory was short for is not there */
 }
 
 void lum_bind_push_err(lua_State *L, const struct lum_err *err) {
@@ -283,29 +273,19 @@ static int op_mt_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg op_methods[] = {
-    {"done", op_done},     {"id", op_id},         {"name", op_name},
-    {"cancel", op_cancel}, {"result", op_result}, {"progress", op_progress},
+/* They, and the core, look themselves whose process it is. */
+static const luaL_Reg op_functions[] = {
+    {"done", op_done},     {"id", op_id},
+    {"name", op_name},     {"cancel", op_cancel},
+    {"result", op_result}, {"progress", op_progress},
+    {"__gc", op_mt_gc},    {"__tostring", op_mt_tostring},
     {NULL, NULL},
 };
-
-static const luaL_Reg op_meta[] = {
-    {"__gc", op_mt_gc},
-    {"__tostring", op_mt_tostring},
-    {NULL, NULL},
-};
+static const struct lum_class op_class = {OP_CLASS, NULL, NULL, op_functions};
 
 struct lum_op_box *lum_bind_box(lua_State *L, lum_push_fn push) {
-  struct lum_op_box *box = lua_newuserdata(L, sizeof *box);
-  box->op = NULL;
+  struct lum_op_box *box = lum_bind_object(L, &op_class, sizeof *box);
   box->push = push;
-  luaL_getmetatable(L, OP_CLASS);
-  if (lua_isnil(L, -1)) {
-    lua_pop(L, 1);
-    lum_bind_class(L, OP_CLASS, op_methods, op_meta);
-    luaL_getmetatable(L, OP_CLASS);
-  }
-  lua_setmetatable(L, -2);
   return box;
 }
 

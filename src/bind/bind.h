@@ -84,9 +84,17 @@ bool lum_opt_bool(lua_State *L, int idx, const char *key, bool def);
  * them. [-0, +1, e] */
 const char *const *lum_opt_strings(lua_State *L, int idx, const char *key, size_t *count);
 
-/* A class of userdata: makes the metatable with __index, __name and the given metamethods. [-0, +0,
- * e] */
-void lum_bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+/* A class of userdata. Names that begin with "__" are metamethods. */
+struct lum_class {
+  const char *name;
+  const luaL_Reg *methods;  /* a fork of the process that made the state is refused them */
+  const luaL_Reg *endings;  /* in a fork they do nothing: what they would close, unlock or kill is
+                               the parent's */
+  const luaL_Reg *anywhere; /* what a fork may call, too; each list may be NULL */
+};
+
+/* Pushes an object of the class: zeroed memory. [-0, +1, e] */
+void *lum_bind_object(lua_State *L, const struct lum_class *class, size_t size);
 
 /* Seconds (may be fractional) to whole milliseconds, rounded up; raises below 0 or above 10 years.
  */

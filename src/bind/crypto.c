@@ -110,7 +110,8 @@ static int hasher_mt_gc(lua_State *L) {
 
 static const luaL_Reg hasher_methods[] = {
     {"update", hasher_update}, {"hex", hasher_hex}, {"raw", hasher_raw}, {NULL, NULL}};
-static const luaL_Reg hasher_meta[] = {{"__gc", hasher_mt_gc}, {NULL, NULL}};
+static const luaL_Reg hasher_endings[] = {{"__gc", hasher_mt_gc}, {NULL, NULL}};
+static const struct lum_class hasher_class = {HASHER_CLASS, hasher_methods, hasher_endings, NULL};
 
 static const char *check_algo(lua_State *L, int arg) {
   const char *algo = luaL_optstring(L, arg, "sha256");
@@ -121,10 +122,7 @@ static const char *check_algo(lua_State *L, int arg) {
 
 static int crypto_hasher(lua_State *L) {
   const char *algo = check_algo(L, 1);
-  struct hasher_box *box = lua_newuserdata(L, sizeof *box);
-  box->hasher = NULL;
-  lum_bind_class(L, HASHER_CLASS, hasher_methods, hasher_meta);
-  luaL_setmetatable(L, HASHER_CLASS);
+  struct hasher_box *box = lum_bind_object(L, &hasher_class, sizeof *box);
   box->hasher = lum_hasher_new(algo);
   if (!box->hasher)
     return luaL_error(L, "%s is not available in this build of OpenSSL", algo);

@@ -304,18 +304,16 @@ static int reader_close(lua_State *L) {
 }
 
 static const luaL_Reg reader_methods[] = {
-    {"read", reader_read}, {"size", reader_size}, {"close", reader_close}, {NULL, NULL}};
-static const luaL_Reg reader_meta[] = {
-    {"__gc", reader_close}, {"__close", reader_close}, {NULL, NULL}};
+    {"read", reader_read}, {"size", reader_size}, {NULL, NULL}};
+static const luaL_Reg reader_endings[] = {
+    {"close", reader_close}, {"__gc", reader_close}, {"__close", reader_close}, {NULL, NULL}};
+static const struct lum_class reader_class = {READER_CLASS, reader_methods, reader_endings, NULL};
 
 static int push_reader(lua_State *L, struct lum_op *op) {
   struct lum_reader_open *open = (struct lum_reader_open *)op;
   if (!open->reader)
     return taken(L, op);
-  struct reader_box *box = lua_newuserdata(L, sizeof *box);
-  box->reader = NULL;
-  lum_bind_class(L, READER_CLASS, reader_methods, reader_meta);
-  luaL_setmetatable(L, READER_CLASS);
+  struct reader_box *box = lum_bind_object(L, &reader_class, sizeof *box);
   box->reader = open->reader;
   open->reader = NULL;
   return 1;
@@ -370,19 +368,19 @@ static int writer_abort(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg writer_methods[] = {
-    {"write", writer_write}, {"close", writer_close}, {"abort", writer_abort}, {NULL, NULL}};
-static const luaL_Reg writer_meta[] = {
-    {"__gc", writer_abort}, {"__close", writer_abort}, {NULL, NULL}};
+static const luaL_Reg writer_methods[] = {{"write", writer_write}, {NULL, NULL}};
+static const luaL_Reg writer_endings[] = {{"close", writer_close},
+                                          {"abort", writer_abort},
+                                          {"__gc", writer_abort},
+                                          {"__close", writer_abort},
+                                          {NULL, NULL}};
+static const struct lum_class writer_class = {WRITER_CLASS, writer_methods, writer_endings, NULL};
 
 static int push_writer(lua_State *L, struct lum_op *op) {
   struct lum_writer_open *open = (struct lum_writer_open *)op;
   if (!open->writer)
     return taken(L, op);
-  struct writer_box *box = lua_newuserdata(L, sizeof *box);
-  box->writer = NULL;
-  lum_bind_class(L, WRITER_CLASS, writer_methods, writer_meta);
-  luaL_setmetatable(L, WRITER_CLASS);
+  struct writer_box *box = lum_bind_object(L, &writer_class, sizeof *box);
   box->writer = open->writer;
   open->writer = NULL;
   return 1;
@@ -436,15 +434,14 @@ static int lock_unlock(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg lock_methods[] = {{"unlock", lock_unlock}, {NULL, NULL}};
-static const luaL_Reg lock_meta[] = {{"__gc", lock_unlock}, {"__close", lock_unlock}, {NULL, NULL}};
+static const luaL_Reg lock_endings[] = {
+    {"unlock", lock_unlock}, {"__gc", lock_unlock}, {"__close", lock_unlock}, {NULL, NULL}};
+static const struct lum_class lock_class = {LOCK_CLASS, NULL, lock_endings, NULL};
 
 static int fs_trylock(lua_State *L) {
   const char *path = lum_bind_check_cstr(L, 1);
-  struct lock_box *box = lua_newuserdata(L, sizeof *box);
+  struct lock_box *box = lum_bind_object(L, &lock_class, sizeof *box);
   box->fd = -1;
-  lum_bind_class(L, LOCK_CLASS, lock_methods, lock_meta);
-  luaL_setmetatable(L, LOCK_CLASS);
   struct lum_err err;
   box->fd = lum_fs_trylock(path, &err);
   if (box->fd == -2)

@@ -8,6 +8,8 @@
 #define READ_DEFAULT (64 * 1024)
 #define READ_MAX (16 * 1024 * 1024)
 
+static const struct lum_class stream_class, raw_class;
+
 /* ---- module functions ---- */
 
 static int http_request(lua_State *L) {
@@ -27,9 +29,7 @@ static int http_open(lua_State *L) {
   struct lum_http_opts opts;
   lum_http_read_opts(L, &opts, LUM_HTTP_OPEN);
   struct lum_engine *eng = lum_bind_engine(L);
-  struct stream_box *box = lua_newuserdata(L, sizeof *box);
-  box->http = NULL;
-  luaL_setmetatable(L, STREAM_CLASS);
+  struct stream_box *box = lum_bind_object(L, &stream_class, sizeof *box);
   struct lum_err err;
   box->http = lum_http_open(eng, &opts, &err);
   return box->http ? 1 : lum_bind_fail(L, &err);
@@ -129,9 +129,7 @@ struct raw_box {
 };
 
 static int push_raw(lua_State *L, struct lum_op *op) {
-  struct raw_box *box = lua_newuserdata(L, sizeof *box);
-  box->raw = NULL;
-  luaL_setmetatable(L, RAW_CLASS);
+  struct raw_box *box = lum_bind_object(L, &raw_class, sizeof *box);
   box->raw = lum_raw_of(op);
   return 1;
 }
@@ -209,33 +207,29 @@ static int raw_mt_tostring(lua_State *L) {
 /* ---- tables ---- */
 
 static const luaL_Reg stream_methods[] = {
-    {"response", stream_response},
-    {"read", stream_read},
-    {"write", stream_write},
-    {"finish_write", stream_finish_write},
-    {"trailers", stream_trailers},
-    {"close", stream_close},
-    {NULL, NULL},
+    {"response", stream_response},         {"read", stream_read},         {"write", stream_write},
+    {"finish_write", stream_finish_write}, {"trailers", stream_trailers}, {NULL, NULL},
 };
 
-static const luaL_Reg stream_meta[] = {
-    {"__gc", stream_close},
-    {"__close", stream_close},
-    {"__tostring", stream_mt_tostring},
-    {NULL, NULL},
-};
+static const luaL_Reg stream_endings[] = {
+    {"close", stream_close}, {"__gc", stream_close}, {"__close", stream_close}, {NULL, NULL}};
+
+static const luaL_Reg stream_looks[] = {{"__tostring", stream_mt_tostring}, {NULL, NULL}};
+static const struct lum_class stream_class = {STREAM_CLASS, stream_methods, stream_endings,
+                                              stream_looks};
 
 static const luaL_Reg raw_methods[] = {
-    {"read", raw_read},   {"write", raw_write}, {"finish_write", raw_finish_write},
-    {"close", raw_close}, {NULL, NULL},
-};
-
-static const luaL_Reg raw_meta[] = {
-    {"__gc", raw_close},
-    {"__close", raw_close},
-    {"__tostring", raw_mt_tostring},
+    {"read", raw_read},
+    {"write", raw_write},
+    {"finish_write", raw_finish_write},
     {NULL, NULL},
 };
+
+static const luaL_Reg raw_endings[] = {
+    {"close", raw_close}, {"__gc", raw_close}, {"__close", raw_close}, {NULL, NULL}};
+
+static const luaL_Reg raw_looks[] = {{"__tostring", raw_mt_tostring}, {NULL, NULL}};
+static const struct lum_class raw_class = {RAW_CLASS, raw_methods, raw_endings, raw_looks};
 
 static const luaL_Reg functions[] = {
     {"request", http_request},       {"open", http_open},
@@ -245,8 +239,6 @@ static const luaL_Reg functions[] = {
 
 int lum_open_http(lua_State *L) {
   lum_http_result_class(L);
-  lum_bind_class(L, STREAM_CLASS, stream_methods, stream_meta);
-  lum_bind_class(L, RAW_CLASS, raw_methods, raw_meta);
   luaL_newlib(L, functions);
   return 1;
 }

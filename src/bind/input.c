@@ -44,23 +44,18 @@ static int input_mt_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"read", input_read}, {"close", input_close}, {NULL, NULL}};
-static const luaL_Reg meta[] = {
-    {"__gc", input_close},
-    {"__close", input_close},
-    {"__tostring", input_mt_tostring},
-    {NULL, NULL},
-};
+static const luaL_Reg methods[] = {{"read", input_read}, {NULL, NULL}};
+static const luaL_Reg endings[] = {
+    {"close", input_close}, {"__gc", input_close}, {"__close", input_close}, {NULL, NULL}};
+static const luaL_Reg looks[] = {{"__tostring", input_mt_tostring}, {NULL, NULL}};
+static const struct lum_class class = {INPUT_CLASS, methods, endings, looks};
 
 /* input.open(fd) -> input | nil, err */
 static int open_input(lua_State *L) {
   lua_Integer fd = luaL_checkinteger(L, 1);
   luaL_argcheck(L, fd >= 0 && fd <= 1048576, 1, "expected a descriptor");
   struct lum_engine *eng = lum_bind_engine(L);
-  struct input_box *self = lua_newuserdata(L, sizeof *self);
-  self->input = NULL;
-  lum_bind_class(L, INPUT_CLASS, methods, meta);
-  luaL_setmetatable(L, INPUT_CLASS);
+  struct input_box *self = lum_bind_object(L, &class, sizeof *self);
   struct lum_err err;
   self->input = lum_input_open(eng, (int)fd, &err);
   return self->input ? 1 : lum_bind_fail(L, &err);

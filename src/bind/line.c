@@ -89,11 +89,12 @@ static int line_close(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"read", line_read}, {"answer", line_answer}, {"remember", line_remember},
-    {"hide", line_hide}, {"show", line_show},     {"redraw", line_redraw},
-    {"drop", line_drop}, {"close", line_close},   {NULL, NULL},
+    {"read", line_read}, {"answer", line_answer}, {"remember", line_remember}, {"hide", line_hide},
+    {"show", line_show}, {"redraw", line_redraw}, {"drop", line_drop},         {NULL, NULL},
 };
-static const luaL_Reg meta[] = {{"__gc", line_close}, {"__close", line_close}, {NULL, NULL}};
+static const luaL_Reg endings[] = {
+    {"close", line_close}, {"__gc", line_close}, {"__close", line_close}, {NULL, NULL}};
+static const struct lum_class class = {LINE_CLASS, methods, endings, NULL};
 
 static int check_fd(lua_State *L, int arg) {
   lua_Integer fd = luaL_checkinteger(L, arg);
@@ -107,10 +108,7 @@ static int open_line(lua_State *L) {
   lua_Integer history = luaL_checkinteger(L, 3);
   luaL_argcheck(L, history >= 1 && history <= 100000, 3, "expected 1 to 100000 entries");
   struct lum_engine *eng = lum_bind_engine(L);
-  struct line_box *self = lua_newuserdata(L, sizeof *self);
-  self->line = NULL;
-  lum_bind_class(L, LINE_CLASS, methods, meta);
-  luaL_setmetatable(L, LINE_CLASS);
+  struct line_box *self = lum_bind_object(L, &class, sizeof *self);
   struct lum_err err;
   self->line = lum_line_open(eng, in, out, (int)history, &err);
   return self->line ? 1 : lum_bind_fail(L, &err);

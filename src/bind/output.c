@@ -52,24 +52,18 @@ static int output_mt_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {
-    {"offer", output_offer}, {"write", output_write}, {"close", output_close}, {NULL, NULL}};
-static const luaL_Reg meta[] = {
-    {"__gc", output_close},
-    {"__close", output_close},
-    {"__tostring", output_mt_tostring},
-    {NULL, NULL},
-};
+static const luaL_Reg methods[] = {{"offer", output_offer}, {"write", output_write}, {NULL, NULL}};
+static const luaL_Reg endings[] = {
+    {"close", output_close}, {"__gc", output_close}, {"__close", output_close}, {NULL, NULL}};
+static const luaL_Reg looks[] = {{"__tostring", output_mt_tostring}, {NULL, NULL}};
+static const struct lum_class class = {OUTPUT_CLASS, methods, endings, looks};
 
 /* output.open(fd) -> output | nil, err */
 static int open_output(lua_State *L) {
   lua_Integer fd = luaL_checkinteger(L, 1);
   luaL_argcheck(L, fd >= 0 && fd <= 1048576, 1, "expected a descriptor");
   struct lum_engine *eng = lum_bind_engine(L);
-  struct output_box *self = lua_newuserdata(L, sizeof *self);
-  self->output = NULL;
-  lum_bind_class(L, OUTPUT_CLASS, methods, meta);
-  luaL_setmetatable(L, OUTPUT_CLASS);
+  struct output_box *self = lum_bind_object(L, &class, sizeof *self);
   struct lum_err err;
   self->output = lum_output_open(eng, (int)fd, &err);
   return self->output ? 1 : lum_bind_fail(L, &err);

@@ -348,17 +348,18 @@ static int proc_mt_tostring(lua_State *L) {
 }
 
 static const luaL_Reg proc_methods[] = {
-    {"read", proc_read}, {"write", proc_write}, {"close_stdin", proc_close_stdin},
-    {"wait", proc_wait}, {"kill", proc_kill},   {"resize", proc_resize},
-    {"pid", proc_pid},   {"close", proc_close}, {NULL, NULL},
-};
-
-static const luaL_Reg proc_meta[] = {
-    {"__gc", proc_mt_gc},
-    {"__close", proc_close},
-    {"__tostring", proc_mt_tostring},
+    {"read", proc_read}, {"write", proc_write},   {"close_stdin", proc_close_stdin},
+    {"wait", proc_wait}, {"resize", proc_resize}, {"pid", proc_pid},
     {NULL, NULL},
 };
+
+static const luaL_Reg proc_endings[] = {
+    {"kill", proc_kill},     {"close", proc_close}, {"__gc", proc_mt_gc},
+    {"__close", proc_close}, {NULL, NULL},
+};
+
+static const luaL_Reg proc_looks[] = {{"__tostring", proc_mt_tostring}, {NULL, NULL}};
+static const struct lum_class proc_class = {PROCESS_CLASS, proc_methods, proc_endings, proc_looks};
 
 /* The bytes to write, or NULL; a pipe unless there is a file, or `false` for no input at all. */
 static const char *read_spawn_input(lua_State *L, struct lum_spawn_opts *spawn, size_t *len) {
@@ -393,10 +394,7 @@ static int process_spawn(lua_State *L) {
   opts.has_timeout = opt_ms(L, 1, "timeout", &opts.timeout_ms);
   opt_ms(L, 1, "grace", &opts.grace_ms);
   struct lum_engine *eng = lum_bind_engine(L);
-  struct process_box *box = lua_newuserdata(L, sizeof *box);
-  box->proc = NULL;
-  lum_bind_class(L, PROCESS_CLASS, proc_methods, proc_meta);
-  luaL_setmetatable(L, PROCESS_CLASS);
+  struct process_box *box = lum_bind_object(L, &proc_class, sizeof *box);
   struct lum_err err;
   box->proc = lum_process_start(eng, &opts, &err);
   if (!box->proc)

@@ -9,6 +9,8 @@
 #define SESSION_CLASS "luarium.ssh"
 #define FORWARD_CLASS "luarium.ssh.forward"
 
+static const struct lum_class session_class, forward_class;
+
 struct session_box {
   struct lum_ssh *ssh; /* NULL: never made or given back */
 };
@@ -42,10 +44,7 @@ static int ssh_session(lua_State *L) {
   if (!lua_isnil(L, -1))
     opts.via = lum_bind_check_ssh(L, -1);
   struct lum_engine *eng = lum_bind_engine(L);
-  struct session_box *box = lua_newuserdata(L, sizeof *box);
-  box->ssh = NULL;
-  luaL_getmetatable(L, SESSION_CLASS);
-  lua_setmetatable(L, -2);
+  struct session_box *box = lum_bind_object(L, &session_class, sizeof *box);
   struct lum_err err;
   box->ssh = lum_ssh_new(eng, &opts, &err);
   return box->ssh ? 1 : lum_bind_fail(L, &err);
@@ -163,10 +162,7 @@ static int session_forward(lua_State *L) {
   opts.exec.marker = lum_opt_cstr(L, 2, "marker", NULL);
   if (!opts.exec.command == !opts.host)
     return luaL_error(L, "forward: expected either 'host' and 'port' or a 'command'");
-  struct forward_box *box = lua_newuserdata(L, sizeof *box);
-  box->forward = NULL;
-  luaL_getmetatable(L, FORWARD_CLASS);
-  lua_setmetatable(L, -2);
+  struct forward_box *box = lum_bind_object(L, &forward_class, sizeof *box);
   struct lum_err err;
   box->forward = lum_ssh_forward_new(ssh, &opts, &err);
   return box->forward ? 1 : lum_bind_fail(L, &err);
@@ -232,21 +228,33 @@ static int ssh_agent_keys(lua_State *L) {
 }
 
 static const luaL_Reg session_methods_list[] = {
-    {"connect", session_connect},   {"hostkey", session_hostkey}, {"methods", session_methods},
-    {"password", session_password}, {"key", session_key},         {"agent", session_agent},
-    {"load", session_load},         {"error", session_error},     {"exec", lum_ssh_bind_exec},
-    {"forward", session_forward},   {"close", session_close},     {NULL, NULL},
-};
-
-static const luaL_Reg session_meta[] = {{"__gc", session_mt_gc}, {NULL, NULL}};
-
-static const luaL_Reg forward_methods[] = {
-    {"port", forward_port},
-    {"close", forward_close},
+    {"connect", session_connect},
+    {"hostkey", session_hostkey},
+    {"methods", session_methods},
+    {"password", session_password},
+    {"key", session_key},
+    {"agent", session_agent},
+    {"load", session_load},
+    {"error", session_error},
+    {"exec", lum_ssh_bind_exec},
+    {"forward", session_forward},
     {NULL, NULL},
 };
 
-static const luaL_Reg forward_meta[] = {{"__gc", forward_close}, {NULL, NULL}};
+static const luaL_Reg session_endings[] = {
+    {"close", session_close}, {"__gc", session_mt_gc}, {NULL, NULL}};
+static const struct lum_class session_class = {SESSION_CLASS, session_methods_list, session_endings,
+                                               NULL};
+
+static const luaL_Reg forward_methods[] = {
+    {"port", forward_port},
+    {NULL, NULL},
+};
+
+static const luaL_Reg forward_endings[] = {
+    {"close", forward_close}, {"__gc", forward_close}, {NULL, NULL}};
+static const struct lum_class forward_class = {FORWARD_CLASS, forward_methods, forward_endings,
+                                               NULL};
 
 static const luaL_Reg functions[] = {
     {"session", ssh_session},
@@ -256,9 +264,6 @@ static const luaL_Reg functions[] = {
 };
 
 int lum_open_ssh(lua_State *L) {
-  lum_bind_class(L, SESSION_CLASS, session_methods_list, session_meta);
-  lum_bind_class(L, FORWARD_CLASS, forward_methods, forward_meta);
-  lum_ssh_bind_channels(L);
   luaL_newlib(L, functions);
   return 1;
 }

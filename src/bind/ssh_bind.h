@@ -9,6 +9,5 @@ struct lum_ssh *lum_bind_check_ssh(lua_State *L, int arg);
 
 /* session:exec{command =, ...} -> channel | nil, err */
 int lum_ssh_bind_exec(lua_State *L);
-void lum_ssh_bind_channels(lua_State *L);
 
 #endif

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define CHANNEL_CLASS "luarium.ssh.channel"
+
+static const struct lum_class channel_class;
 #define READ_DEFAULT (128 * 1024)
 
 struct channel_box {
@@ -41,10 +43,7 @@ int lum_ssh_bind_exec(lua_State *L) {
   opts.command = lum_opt_bytes(L, 2, "command", &opts.command_len);
   if (!opts.command)
     return luaL_error(L, "option 'command': expected a text");
-  struct channel_box *box = lua_newuserdata(L, sizeof *box);
-  box->channel = NULL;
-  luaL_getmetatable(L, CHANNEL_CLASS);
-  lua_setmetatable(L, -2);
+  struct channel_box *box = lum_bind_object(L, &channel_class, sizeof *box);
   struct lum_err err;
   box->channel = lum_ssh_exec(ssh, &opts, &err);
   if (!box->channel)
@@ -209,12 +208,10 @@ static const luaL_Reg channel_methods[] = {
     {"wait", channel_wait},
     {"status", channel_status},
     {"resize", channel_resize},
-    {"close", channel_close},
     {NULL, NULL},
 };
 
-static const luaL_Reg channel_meta[] = {{"__gc", channel_mt_gc}, {NULL, NULL}};
-
-void lum_ssh_bind_channels(lua_State *L) {
-  lum_bind_class(L, CHANNEL_CLASS, channel_methods, channel_meta);
-}
+static const luaL_Reg channel_endings[] = {
+    {"close", channel_close}, {"__gc", channel_mt_gc}, {NULL, NULL}};
+static const struct lum_class channel_class = {CHANNEL_CLASS, channel_methods, channel_endings,
+                                               NULL};

@@ -42,18 +42,15 @@ static int saved_restore(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg saved_methods[] = {{"restore", saved_restore}, {NULL, NULL}};
-static const luaL_Reg saved_meta[] = {
-    {"__gc", saved_restore}, {"__close", saved_restore}, {NULL, NULL}};
+static const luaL_Reg saved_endings[] = {
+    {"restore", saved_restore}, {"__gc", saved_restore}, {"__close", saved_restore}, {NULL, NULL}};
+static const struct lum_class saved_class = {SAVED_CLASS, NULL, saved_endings, NULL};
 
 /* tty.raw(fd [, leave]) -> saved */
 static int tty_raw(lua_State *L) {
   int fd = check_fd(L, 1);
   const char *leave = lua_isnoneornil(L, 2) ? "" : lum_bind_check_cstr(L, 2);
-  struct saved_box *box = lua_newuserdata(L, sizeof *box);
-  box->saved = NULL;
-  lum_bind_class(L, SAVED_CLASS, saved_methods, saved_meta);
-  luaL_setmetatable(L, SAVED_CLASS);
+  struct saved_box *box = lum_bind_object(L, &saved_class, sizeof *box);
   struct lum_err err;
   box->saved = lum_tty_raw(fd, leave, &err);
   return box->saved ? 1 : lum_bind_fail(L, &err);

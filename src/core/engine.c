@@ -69,6 +69,10 @@ bool lum_engine_inherited(const struct lum_engine *eng) {
   return eng->forks != forks;
 }
 
+bool lum_engine_forked(void) {
+  return forks > 0;
+}
+
 struct lum_engine *lum_engine_new(struct lum_err *err) {
   if (!check_standard_streams(err) || !check_descriptors(err) || !check_forks(err))
     return NULL;

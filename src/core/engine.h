@@ -35,6 +35,10 @@ struct lum_engine *lum_engine_new(struct lum_err *err);
  * with its parent then: whatever it did with the engine would be done to the parent's. */
 bool lum_engine_inherited(const struct lum_engine *eng);
 
+/* Whether this process is a fork of one that has made an engine: as long as it is none, no engine
+ * is inherited. */
+bool lum_engine_forked(void);
+
 /* Cancels what is in flight, runs the loop until every handle is closed, and gives up the caller's
  * claim. The memory itself goes with the last operation that somebody still refers to. */
 void lum_engine_free(struct lum_engine *eng);
