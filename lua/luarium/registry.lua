@@ -89,7 +89,10 @@ end
 ---@async
 ---@param record luarium.SandboxRecord
 function M.put(record)
-  local text = json.encode(record)
+  local text, fault = json.encode(record)
+  if not text then -- what the provider gave to be kept is no plain data
+    error(fault:wrap("sandbox record"), 0)
+  end
   local path = file_of(record.id)
   local ok, err = await(fs.write_file(path, text, { mode = 384, atomic = true })) -- 0600
   if not ok and err.kind == "not_found" then -- the state folder was deleted behind our back

@@ -61,15 +61,7 @@ local function make(options, instance, id)
   record.status, record.expires_at = made.status or "running", made.expires_at or record.expires_at
   local box = object.attach(record, instance, env)
   box.secret_env = sources
-  local kept, fault = pcall(function()
-    registry.put(object.record_of(box))
-    object.arm(box)
-    object.watch(box)
-  end)
-  if not kept then
-    task.shield(object.destroy_budget, box.destroy, box)
-    object.raise(fault, "create")
-  end
+  leftover.keep(box, "create")
   return box
 end
 

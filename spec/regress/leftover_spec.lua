@@ -62,6 +62,53 @@ describe("leftovers", function()
     end)
   end))
 
+  --- Calls fn with a sandbox whose provider has given a sandbox that cannot be written down; how many it has then.
+  local function unwritable(fn)
+    local living = {}
+    local function make(_, _, spec)
+      living[spec.id] = true
+      return { external_id = spec.id, status = "running", cwd = "/", data = spec.name and { forget = print } }
+    end
+    provider.register(provider.define {
+      name = "spec_unwritable", summary = "gives what is no data", docs = "-", config = {},
+      create = function(self, spec) return make(self, nil, spec) end,
+      fork = make,
+      list = function() return {} end,
+      get = function() return nil, errors.new("sandbox_gone", "gone") end,
+      exec = function() return nil, errors.new("unsupported", "no exec") end,
+      destroy = function(_, box)
+        living[box.external_id] = nil
+        return true
+      end,
+    })
+    state.with(function()
+      local count = 0
+      local _, err = luarium.try(fn, { provider = "spec_unwritable" })
+      for _ in pairs(living) do
+        count = count + 1
+      end
+      assert.equal("invalid", err.kind)
+      assert.truthy(tostring(err):find("sandbox record: json: ", 1, true), tostring(err))
+      assert.equal(0, count)
+      assert.equal(0, #luarium.list())
+    end)
+  end
+
+  it("are none when a sandbox that was made cannot be written down", async(function()
+    unwritable(function(options)
+      options.name = "n"
+      luarium.create(options)
+    end)
+  end))
+
+  it("are none when a copy that was made cannot be written down", async(function()
+    unwritable(function(options)
+      luarium.with(options, function(box)
+        box:fork({ name = "n" })
+      end)
+    end)
+  end))
+
   --- Creates with these options, which fails; returns the error and how many records are left.
   local function failed(options)
     local _, err

@@ -1,4 +1,4 @@
---- What a create or fork that did not end well may have made.
+--- What a create or fork has made: kept when it ended well, else taken away.
 local object = require "luarium.sandbox.object"
 local registry = require "luarium.registry"
 local task = require "luarium.task"
@@ -42,6 +42,22 @@ function M.clear(instance, record)
     end
   end
   return M.remove(instance, record)
+end
+
+--- Writes down a sandbox that was just made and sees to its end; what cannot be written down is destroyed. Raises.
+---@async
+---@param box luarium.Sandbox
+---@param op string
+function M.keep(box, op)
+  local ok, err = pcall(function()
+    registry.put(object.record_of(box))
+    object.arm(box)
+    object.watch(box)
+  end)
+  if not ok then
+    task.shield(object.destroy_budget, box.destroy, box)
+    object.raise(err, op)
+  end
 end
 
 --- Takes away what was made, and its record when that is certain; raises.

@@ -129,9 +129,7 @@ function Sandbox:fork(options)
   record.cwd = made.cwd or record.cwd
   local box = object.attach(record, instance, self.env)
   box.secret_env = self.secret_env
-  registry.put(object.record_of(box))
-  object.arm(box)
-  object.watch(box)
+  leftover.keep(box, "fork")
   return box
 end
 
