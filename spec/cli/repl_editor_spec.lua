@@ -46,6 +46,11 @@ local WITH_PID = "clear; sh -c 'echo $$ > pid; exec luarium repl'; echo code=$?;
   .. "until stty -a | grep -q ' icanon'; do sleep 0.1; done; echo restored"
 
 describe("luarium repl with libedit", function()
+  it("tells of a mistake in one line: there is no program to run again", in_repl(function(screen)
+    screen:enter("nothing.at.all")
+    screen:see("luarium: line:1: attempt to index a nil value %(global 'nothing'%)\n> *\n")
+  end))
+
   it("lets a line be edited, and shows characters of any width", in_repl(function(screen)
     type_text(screen, "rint('wörld 世界')")
     screen:keys("Home")
@@ -190,7 +195,7 @@ describe("luarium repl with libedit", function()
     paste(screen, place, "a = 1\nb = a +\n  1\na + b\nerror('broken')\nprint('never')\n", "-p")
     screen:see("\n> a = 1\nb = a %+\n  1\na %+ b\nerror%('broken'%)\nprint%('never'%)\n")
     screen:keys("Enter")
-    local shown = screen:see("line:1: broken\n[^>]*\n>\n")
+    local shown = screen:see("line:1: broken\n> *\n")
     assert.truthy(shown:find("\n3\nluarium: ", 1, true), shown)
     assert.falsy(shown:find("\nnever", 1, true), shown)
   end))

@@ -9,6 +9,7 @@ local M = {}
 ---@field color boolean whether standard error may be coloured
 ---@field provider string?
 ---@field display luarium.cli.Display?
+---@field reads_lines boolean? somebody types them, into the repl
 ---@field edits_lines boolean? the repl has its line editor on the terminal
 ---@field open table<string, string>? ids of the sandboxes that this process made and has not destroyed
 local Context = {}

@@ -34,6 +34,7 @@ function M.new(context, interactive)
   local env = script.environment(".", function()
     return context:api()
   end)
+  context.reads_lines = interactive
   local self = setmetatable({ context = context, env = env, interactive = interactive, statement = "" }, Session)
   self:drop()
   return self

@@ -42,7 +42,7 @@ local hints_by_name = {
 local no_hint = {
   NO_VARIABLE = true, NO_GIT = true, SSH_HOST_KEY_CHANGED = true, SSH_HOST_KEY_REVOKED = true,
   SSH_HOST_KEY_UNKNOWN = true, SYNTAX = true, ADAPTER_EXPOSED = true, ADAPTER_GONE = true, CONFIGURED_ELSEWHERE = true,
-  PLACE_CHANGED = true, UNFINISHED = true,
+  PLACE_CHANGED = true, UNFINISHED = true, PAUSED = true, STOPPED = true, NOT_PUBLISHED = true,
 }
 
 local signal_codes = { SIGHUP = 129, SIGINT = 130, SIGTERM = 143 }
@@ -66,8 +66,8 @@ local function hint_of(err, context)
   local hint = err.data and rawget(err.data, "hint")
   if type(hint) == "string" then
     return "try `" .. hint .. "`"
-  elseif err.kind == "internal" and context.verbose then
-    return nil
+  elseif err.kind == "internal" and (context.verbose or context.reads_lines) then
+    return nil -- it is shown, or there is nothing to run again
   elseif err.kind == "cancelled" or no_hint[err.name or ""] then
     return nil
   end

@@ -224,14 +224,14 @@ function M.explain(self, engine, id)
   end
   local status = facts.State.Status
   if facts.State.Paused then
-    return errors.new("conflict", "the sandbox is paused: resume() it first")
+    return errors.new("conflict", "the sandbox is paused: resume() it first, or `luarium resume`", { name = "PAUSED" })
   elseif M.was_stopped(facts) then
-    return errors.new("conflict", "the sandbox is stopped: start() it first")
+    return errors.new("conflict", "the sandbox is stopped: start() it first, or `luarium start`", { name = "STOPPED" })
   elseif facts.State.Running or status == "restarting" or status == "created" then
     return nil
   elseif was_told(facts) then
     return not comes_back(engine, id) and errors.new("conflict",
-      "the sandbox was stopped, but not from here: start() it first") or nil
+      "the sandbox was stopped, but not from here: start() it first, or `luarium start`", { name = "STOPPED" }) or nil
   end
   return bury(self, engine, facts)
 end

@@ -157,7 +157,8 @@ function M.url(self, box, port)
   if engine.is_local and address and address ~= "" then
     return { url = ("http://%s:%d"):format(address, port) }
   end
-  return nil, errors.new("conflict", ("url: port %d is not published: create{ ports = { %d } }"):format(port, port))
+  return nil, errors.new("conflict", ("url: port %d is not published: create{ ports = { %d } }, or "
+    .. "`luarium create --port %d`"):format(port, port, port), { name = "NOT_PUBLISHED" })
 end
 
 return M

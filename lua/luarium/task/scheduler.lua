@@ -493,7 +493,7 @@ function Task:wait()
 end
 
 function task_mt.__tostring(self)
-  return ("task %s (%s)"):format(self.name, self.state)
+  return (self.name:find("^task ") and "%s (%s)" or "task %s (%s)"):format(self.name, self.state)
 end
 
 --- Runs the loop until the task has ended. `on_deadlock(task)` is asked once when nothing can ever end it.

@@ -15,7 +15,8 @@ return {
     local interactive = tty.isatty(0) and tty.isatty(1)
     local code = context:task(function()
       if interactive then
-        context:note("Luarium %s, %s. Ctrl-D leaves.", require("luarium.native").version, _VERSION)
+        context:note("Luarium %s, %s. `luarium` is the library, Ctrl-D leaves.",
+          require("luarium.native").version, _VERSION)
       end
       local editor = interactive and require("luarium.cli.repl_editor").open(context)
       local session = require("luarium.cli.repl").new(context, interactive)
