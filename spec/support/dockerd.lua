@@ -210,7 +210,7 @@ function M.start(options)
   local state = wait_for(dir .. "/ready", 90)
   self.network, self.driver = state:match("^ready (%S+) (%S+)")
   if not self.network then
-    local said = sh("tail -n 5 " .. dir .. "/log || true")
+    local said = sh("grep -vE 'level=(debug|info|warning)' " .. dir .. "/log | tail -n 5 || true")
     self:stop()
     error("dockerd does not start: " .. state .. ": " .. said)
   end
