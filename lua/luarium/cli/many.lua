@@ -18,7 +18,12 @@ local CONCURRENCY = 16
 function M.find(luarium, words)
   local records, seen = {}, {}
   for _, word in ipairs(words) do
-    local record = boxes.find(luarium, word)
+    local ok, record = pcall(boxes.find, luarium, word)
+    if not ok and errors.is(record, "not_found") and #words > 1 then
+      errors.raise("not_found", record.message .. "; nothing was done to the others", { data = record.data })
+    elseif not ok then
+      error(record, 0)
+    end
     if not seen[record.id] then
       seen[record.id] = true
       records[#records + 1] = record

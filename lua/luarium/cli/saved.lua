@@ -1,6 +1,7 @@
 --- The commands of what a provider keeps when sandboxes are gone: snapshots and volumes.
 local format = require "luarium.cli.format"
 local json = require "luarium.json"
+local errors = require "luarium.error"
 
 local M = {}
 
@@ -56,7 +57,13 @@ function M.command(kind, words)
         if #args.delete > 0 then
           return delete(context, args.delete, luarium["delete_" .. kind])
         end
-        local list = luarium[kind .. "s"](context.provider)
+        local list, err = luarium.try(luarium[kind .. "s"], context.provider)
+        if errors.is(err, "unsupported") then
+          errors.raise("unsupported", ("provider '%s' has no list of %ss: --provider chooses another one"):format(
+            err.provider, kind), { provider = err.provider })
+        elseif err then
+          error(err, 0)
+        end
         if context.json then
           context:print_json(facts(list))
         elseif #list == 0 then

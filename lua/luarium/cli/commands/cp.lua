@@ -45,9 +45,9 @@ local function check_kind(path, facts)
 end
 
 --- As `cp -r` does: into a folder that exists, else to exactly that path. A source that ends in /. means its contents.
-local function target(from, to, source, existing)
+local function target(from, to, source, existing, where)
   if not source then
-    errors.raise("not_found", ("cp: there is no %s"):format(from))
+    errors.raise("not_found", ("cp: there is no %s %s"):format(from, where))
   end
   check_kind(from, source)
   check_kind(to, existing)
@@ -65,9 +65,9 @@ local function copy(context, args, from_box, from, to_box, to)
   local given = { exclude = #args.exclude > 0 and args.exclude or nil }
   context:show()
   if to_box then
-    return box:upload(from, target(from, to, stat_local(from), stat_box(box, to)), given)
+    return box:upload(from, target(from, to, stat_local(from), stat_box(box, to), "here"), given)
   end
-  return box:download(from, target(from, to, stat_box(box, from), stat_local(to)), given)
+  return box:download(from, target(from, to, stat_box(box, from), stat_local(to), "in " .. from_box), given)
 end
 
 return {
