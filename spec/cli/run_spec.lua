@@ -189,6 +189,11 @@ describe("luarium run", function()
     assert.truthy(lines[3]:find("^b read_file missing .*No such file.* T$"), lines[3])
     assert.equal("b destroy ok T", lines[4])
     assert.equal("", script(place, text, { "-q" }).stderr)
+    result = script(place, [[
+      luarium.create({ image = "ignored" }):destroy()
+      luarium.task.start(error, "a part of it")
+      luarium.sleep(0)]], { "-q" })
+    assert.matches("^%d%d:%d%d:%d%d error nobody was waiting at the failed end of task %d+: a part of it\n$", result.stderr)
   end))
 
   it("ends with what the script returned, for machines", within(function(place)

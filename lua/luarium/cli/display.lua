@@ -305,6 +305,11 @@ function M.open(context, script)
     end
     return self
   elseif context.quiet then
+    self.offs[1] = event.on("log", function(record)
+      if record.level == "error" then -- such as the failure of a task that nobody waits for
+        self:on_log(record)
+      end
+    end)
     return self
   end
   self.live = native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
