@@ -19,12 +19,24 @@ local function cut(value)
   return value:sub(1, MAX_TEXT), #value > MAX_TEXT and (" ... (%d bytes)"):format(#value) or ""
 end
 
-local function text(value)
-  local start, more = cut(value)
-  start = start:gsub("[%c\"\\\127]", function(char)
+local function escaped(value)
+  return log.neutral((value:gsub("[%c\"\\\127]", function(char)
     return escapes[char] or ("\\x%02x"):format(char:byte())
-  end)
-  return "\"" .. log.neutral(start) .. "\"" .. more
+  end)))
+end
+
+--- As Lua would read it. A long one of several lines, such as the output of a command, has its lines below each other.
+local function text(value, in_lines)
+  local start, more = cut(value)
+  local shown = escaped(start)
+  if in_lines and #shown > WIDTH and start:find("\n", 1, true) then
+    local lines = {}
+    for line in (start .. "\n"):gmatch("([^\n]*)\n") do
+      lines[#lines + 1] = escaped(line)
+    end
+    shown = table.concat(lines, "\\\n")
+  end
+  return "\"" .. shown .. "\"" .. more
 end
 
 --- What its __tostring makes of a value.
@@ -130,7 +142,7 @@ end
 
 show = function(value, depth, seen, budget)
   if type(value) == "string" then
-    return take(budget, text(value))
+    return take(budget, text(value, not budget.one_line))
   elseif type(value) ~= "table" or errors.is(value) or metamethod(value, "__tostring") ~= nil then
     return take(budget, plain(value))
   elseif seen[value] then

@@ -29,6 +29,16 @@ describe("a value in the repl", function()
       inspect({ 1, 2, a = 6, ["b c"] = 7, [true] = 8, [1.5] = 4, [9] = 5 }))
   end)
 
+  it("is read by Lua as it was; a long text has its lines below each other", function()
+    local listing = ("drwx------ 2 root root  4096 some folder\n"):rep(4) .. "  \\n \"quoted\"\t\27[31m\n"
+    local shown = inspect({ stdout = listing, short = "a\nb" })
+    assert.equal(5, select(2, shown:gsub("\\\n", "")))
+    assert.truthy(shown:find("short = \"a\\nb\"", 1, true), shown)
+    assert.truthy(shown:find("some folder\\\ndrwx", 1, true), shown)
+    assert.same({ stdout = listing, short = "a\nb" }, load("return " .. shown)())
+    assert.falsy(require("luarium.inspect").line({ listing }):find("\n", 1, true))
+  end)
+
   it("may have a __tostring that fails, or gives no text", function()
     assert.equal("<table: its __tostring failed: broken>", inspect(made({ __tostring = function()
       error("broken\nin two lines", 0)
