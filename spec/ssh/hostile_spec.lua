@@ -4,6 +4,7 @@ local config = require "luarium.config"
 local errors = require "luarium.error"
 local luarium = require "luarium"
 local native = require "luarium.native"
+local remote = require "luarium.ssh.remote"
 local scratch = require "spec.support.scratch"
 local ssh = require "luarium.ssh"
 local sshd = require "spec.support.sshd"
@@ -132,6 +133,48 @@ describe("ssh: a host", function()
       end, { connect_timeout = 2 })
     end))
   end
+
+  it("whose login shell says nothing for ever", async(60, function()
+    on_server({ config = "ForceCommand sleep 1000" }, function()
+      local ok, err = pcall(luarium.create, { provider = "host" })
+      assert.is_false(ok)
+      assert.equal("unavailable SSH_SILENT", err.kind .. " " .. tostring(err.name))
+      assert.truthy(err.message:find("did not begin our command within 10 s", 1, true), err.message)
+    end, { connect_timeout = 2 })
+  end))
+
+  it("whose login shell wakes up when nobody waits for it any more makes nothing", async(60, function()
+    on_server({ prepare = function(server)
+      scratch.write(server.dir .. "/shell", ([[
+        if mkdir DIR/first 2>/dev/null; then
+          echo $$ >DIR/sleeper
+          until [ -e DIR/go ]; do sleep 0.05; done
+        fi
+        exec sh -c "$SSH_ORIGINAL_COMMAND"]]):gsub("DIR", server.dir))
+    end, config = "ForceCommand sh DIR/shell" }, function(server)
+      local ok, err = pcall(luarium.create, { provider = "host" })
+      assert.is_false(ok)
+      assert.equal("SSH_SILENT", err.name)
+      assert.same({}, luarium.list()) -- nothing was found, so nothing is remembered
+      scratch.write(server.dir .. "/go", "")
+      scratch.sh(scratch.GONE .. ("gone $(cat %s/sleeper)"):format(server.dir))
+      assert.equal("", scratch.sh(("ls -A %s/home/.luarium/sandboxes 2>/dev/null || true"):format(server.dir)))
+    end, { connect_timeout = 2 })
+  end))
+
+  it("whose disk does not answer is given up while it is looked at", async(60, function()
+    on_server({}, function(server)
+      luarium.with({ provider = "host" }, function(box)
+        local state_file = ("%s/home/.luarium/sandboxes/%s/state.json"):format(server.dir, box.id)
+        -- A read of a FIFO waits for ever.
+        scratch.sh(("mv %s %s.kept && mkfifo %s"):format(state_file, state_file, state_file))
+        local result = assert(remote.script(config.provider("host").state.machine.pool, 'cat "$1"', { state_file }, { limit = 0.5 }))
+        assert.is_true(result.timed_out)
+        scratch.sh(("mv %s.kept %s"):format(state_file, state_file))
+        assert.equal("in\n", box:exec("echo in").stdout)
+      end)
+    end)
+  end))
 
   it("whose key changes is not believed any more, and nothing is asked twice", async(40, function()
     on_server({}, function(server)

@@ -16,7 +16,8 @@ local await = task.await
 
 local M = {}
 
-local CREATE = 30 -- seconds that making a sandbox may take, also when nobody wants it any more
+local CREATE = 30 -- seconds that making a sandbox may take once it has begun, also when nobody wants it any more
+local LOOK = 60 -- seconds that a look at what there is may take
 local STATE_MAX = 67108864 -- bytes of the states of all sandboxes
 
 ---@class luarium.ssh.Machine
@@ -60,11 +61,18 @@ local function check_id(id)
   return true
 end
 
+local function too_slow(self, what, seconds)
+  return errors.new("unavailable", ("%s: %s began it and did not end within %g s: does the disk of %s answer there?")
+    :format(what, self.target.name, seconds, self.base ~= "" and self.base or "~/.luarium"), { retryable = true })
+end
+
 --- Runs a script; 3 is what each of them says when there is no such sandbox.
-local function script(self, what, text, args, id)
-  local result, err = remote.script(self.pool, text, args, { max_output = STATE_MAX })
+local function script(self, what, text, args, id, seconds)
+  local result, err = remote.script(self.pool, text, args, { max_output = STATE_MAX, limit = seconds })
   if not result then
     return nil, err
+  elseif result.timed_out then
+    return nil, too_slow(self, what, seconds)
   elseif result.exit_code == 3 and id then
     return nil, gone(id)
   end
@@ -101,10 +109,15 @@ function Machine:create(spec)
   self.pool:give_back(connection)
   spec.nothing_made = nil
   -- Not to be cut off: the host would go on, and the folder would appear when nobody looks for it any more.
-  local text
-  text, err = task.shield(CREATE, script, self, "create", scripts.create,
+  local ok, text
+  ok, text, err = pcall(task.shield, CREATE + self.pool:patience(), script, self, "create", scripts.create,
     { self.base, spec.id, spec.cwd or "", json.encode(state) })
-  if not text then
+  if not ok then
+    if task.cancel_reason() or not errors.is(text, "timeout") then
+      error(text, 0)
+    end
+    return nil, too_slow(self, "create", CREATE)
+  elseif not text then
     return nil, err
   end
   local root, work = text:match("^(/[^\n]*)\n(/[^\n]*)\n$")
@@ -122,7 +135,7 @@ local function read_state(self, id)
     return nil, err
   end
   local text
-  text, err = script(self, "get", scripts.get, { self.base, id }, id)
+  text, err = script(self, "get", scripts.get, { self.base, id }, id, LOOK)
   if not text then
     return nil, err
   end
@@ -151,7 +164,7 @@ end
 ---@return table[]? facts
 ---@return luarium.Error? err
 function Machine:list()
-  local text, err = script(self, "list", scripts.list, { self.base })
+  local text, err = script(self, "list", scripts.list, { self.base }, nil, LOOK)
   if not text then
     return nil, err
   end
@@ -198,7 +211,7 @@ function Machine:extend(id, seconds)
   end
   state.expires_at = native.loop.realtime() + seconds
   local ok
-  ok, err = script(self, "extend", scripts.update, { self.base, id, json.encode(state) }, id)
+  ok, err = script(self, "extend", scripts.update, { self.base, id, json.encode(state) }, id, LOOK)
   if not ok then
     return nil, err
   end
@@ -224,7 +237,8 @@ local function with_root(self, box)
   if box.data and box.data.root then
     return box
   end
-  local text, err = script(self, "get", scripts.locate, { self.base, box.external_id }, box.external_id)
+  local text, err = script(self, "get", scripts.locate, { self.base, box.external_id }, box.external_id,
+    LOOK)
   if not text then
     return nil, err
   end

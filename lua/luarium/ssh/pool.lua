@@ -13,6 +13,8 @@ local SLOW = 0.03 -- seconds from asking for a shell to its first word
 local CLEARING = 5 -- seconds that a host may take to clear away what ran before, while it refuses what is next
 local PATIENCE = 2 -- seconds of the longest pause before another try
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
+local FIRST_WORD = 10 -- seconds that a login shell has at least until it begins the first command
+local NEXT_WORD = 60 -- the same on a host where commands have begun before: it may be busy with many of them
 
 ---@class luarium.ssh.Connection
 ---@field session userdata
@@ -252,6 +254,30 @@ function Pool:note_start(seconds)
   self.quickest = self.quickest == 0 and seconds or math.min(self.quickest, seconds)
 end
 
+--- Seconds within which a login shell must begin a command.
+---@return number
+function Pool:patience()
+  return math.max(self.target.connect_timeout, self.quickest > 0 and NEXT_WORD or FIRST_WORD)
+end
+
+--- Waits until the command has begun. A login shell may be stuck for ever in what it reads when it starts.
+local function begin(self, channel)
+  local seconds = self:patience()
+  local started, err
+  local ok, failure = pcall(task.timeout, seconds, function()
+    started, err = task.await(channel:start())
+  end)
+  if ok then
+    return started, err
+  elseif task.cancel_reason() or not errors.is(failure, "timeout") then
+    error(failure, 0)
+  end
+  return nil, errors.new("unavailable", ("ssh: the login shell on %s did not begin our command within %g s: does "
+    .. "`ssh %s true` end there? See what the shell reads when it starts and the ForceCommand of its sshd; a shell "
+    .. "that is only slow needs a larger connect_timeout"):format(self.target.name, seconds, self.target.host),
+    { name = "SSH_SILENT", retryable = true })
+end
+
 --- Asks for a command on some connection. A connection that turns out to be dead, or that is full, is replaced as long
 --- as the host cannot have run anything.
 ---@async
@@ -271,7 +297,7 @@ function Pool:open(request, urgent)
     channel, err = request(connection)
     if channel then
       local ok, failure = pcall(function()
-        started, err = task.await(channel:start())
+        started, err = begin(self, channel)
       end)
       if started then
         return channel, connection

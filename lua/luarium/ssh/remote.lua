@@ -182,11 +182,12 @@ function Process:close()
   end
 end
 
---- Kills it at its deadline. Should that not be possible, its streams are given up, so that nobody waits for ever.
+--- Kills it at its deadline. Should that not be possible, its streams are given up, so that nobody waits for ever;
+--- those of a script of ours always, which may be where no signal reaches it, as on a disk that does not answer.
 local function end_in_time(self)
   local ok = put_down(self.pool, self.cookie, self.pid)
   self.given_up = not ok
-  if not ok and not self.closed then
+  if not (ok and not self.own) and not self.closed then
     self.channel:close()
   end
 end
@@ -318,7 +319,8 @@ end
 --- It may run, or be about to: it is told apart by its marker, and killed.
 local function abandon(pool, cookie, failed, own)
   pcall(task.shield, MARKER_WAIT, function()
-    if not own and not failed.connection.session:error() then
+    local silent = failed.err and failed.err.name == "SSH_SILENT" -- it was waited for
+    if not own and not silent and not failed.connection.session:error() then
       await(failed.channel:start())
     end
   end)
@@ -550,7 +552,8 @@ end
 ---@param pool luarium.ssh.Pool
 ---@param script string
 ---@param args (string|integer)[]
----@param options {stdin: string?, urgent: boolean?, max_output: integer?}?
+---@param options {stdin: string?, urgent: boolean?, max_output: integer?, limit: number?}? limit: seconds
+---  from its begin
 ---@return table? result
 ---@return luarium.Error? err
 function M.script(pool, script, args, options)
@@ -559,8 +562,12 @@ function M.script(pool, script, args, options)
   for _, arg in ipairs(args) do
     argv[#argv + 1] = tostring(arg)
   end
-  return M.run(pool, { argv = argv, urgent = options.urgent, own = true }, {
-    stdin = options.stdin, max_output = options.max_output or 1048576,
+  local process, err = M.start(pool, { argv = argv, urgent = options.urgent, own = true })
+  if not process then
+    return nil, err
+  end
+  return run_plainly(process, {
+    stdin = options.stdin, max_output = options.max_output or 1048576, timeout = options.limit,
   })
 end
 
