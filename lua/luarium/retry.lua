@@ -42,6 +42,38 @@ local function worth_it(policy, err, attempt)
   return err.retryable == true
 end
 
+local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11,
+  Dec = 12 }
+
+--- Seconds since the epoch of a date of HTTP, "Sun, 06 Nov 1994 08:49:37 GMT"; nil for anything else.
+local function epoch(text)
+  local day, month, year, hour, minute, second = (text or ""):match(
+    "^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
+  local m = MONTHS[month]
+  if not m then
+    return nil
+  end
+  local y = m > 2 and year + 0 or year - 1 -- years begin in March, so that a leap day is the last of one
+  local days = y * 365 + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
+    + math.floor((153 * (m > 2 and m - 3 or m + 9) + 2) / 5) + day - 719469
+  return days * 86400 + hour * 3600 + minute * 60 + second
+end
+
+--- How long a server wants to be left alone, from its headers: Retry-After in seconds, or a date, which is read by the
+--- server's own clock when it told the time.
+---@param headers table<string, string>
+---@param longest number seconds
+---@return number? seconds
+function M.after(headers, longest)
+  local value = headers["retry-after"]
+  local seconds = (value or ""):match("^%d+$") and tonumber(value)
+  local date = not seconds and epoch(value)
+  if date then
+    seconds = math.max(0, date - (epoch(headers.date) or native.loop.realtime()))
+  end
+  return seconds and math.min(seconds, longest) or nil
+end
+
 --- Calls fn(attempt) until it gives a value, the error is not worth another attempt, or the attempts are used up. fn
 --- returns value or nil, err; a delay that would pass the task's deadline is not waited for.
 ---@async

@@ -227,6 +227,14 @@ function M.redact(text)
   return (replace(text, true))
 end
 
+--- The beginning of a text, for a message. Secrets go first: of one that is cut the rest would stay.
+---@param text string
+---@param bytes integer
+---@return string
+function M.excerpt(text, bytes)
+  return M.redact(text):sub(1, bytes)
+end
+
 local MAX_DEPTH = 100 -- of what is told of in events and reports
 
 local function redacted_copy(value, depth, copies)

@@ -15,10 +15,12 @@ location = /text { return 200 "no json"; }
 location = /echo { default_type application/json; return 200 '{"auth":"$http_authorization","extra":"$http_x_extra"}'; }
 location = /missing { default_type application/json; return 404 '{"error":{"message":"no such\u001b[31m thing"}}'; }
 location = /denied { return 401 '{"message":"bad key"}'; }
+location = /leak { return 403 '{"message":"LONG $http_authorization"}'; }
 location = /busy { add_header Retry-After 1 always; return 429 '{}'; }
 location = /down { return 503 'oops'; }
 location = /page { default_type application/json; return 200 '{"items":["$arg_page"]}'; }
 ]]
+locations = locations:gsub("LONG", ("x"):rep(280))
 
 local function client_of(server, options)
   local given = { base_url = server.url(""), provider = "spec", retry = { max = 3, initial = 0.001 } }
@@ -117,6 +119,12 @@ describe("provider.client", function()
     local _, err = api:post("/x", {})
     assert.equal("unavailable", err.kind)
     assert.same({ "unavailable" }, attempts)
+  end))
+
+  it("shows no part of a secret that the vendor repeats, where its words are cut", test(function()
+    local _, err = client_of(server, { bearer = "correct-horse-battery-staple" }):get("/leak")
+    assert.truthy(err.message:find("xxxx", 1, true))
+    assert.falsy(err.message:find("corr", 1, true), err.message)
   end))
 
   it("waits for Retry-After, for the whole account", test(function()

@@ -67,6 +67,14 @@ describe("the variables of OpenTelemetry", function()
     end)
   end
 
+  it("name themselves when they are wrong", function()
+    for _, text in ipairs({ "0", "-5", "abc", "nan", "1e12" }) do
+      local options, fault = read({ OTEL_EXPORTER_OTLP_ENDPOINT = "http://a", OTEL_EXPORTER_OTLP_TIMEOUT = text })
+      assert.is_nil(options)
+      assert.equal(("OTEL_EXPORTER_OTLP_TIMEOUT: expected milliseconds from 50 to 3600000, got %q"):format(text), fault)
+    end
+  end)
+
   it("become options", function()
     local options = read({ OTEL_EXPORTER_OTLP_ENDPOINT = "http://a", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = "http://b/x",
       OTEL_EXPORTER_OTLP_HEADERS = " a = b%20c%3D ,d=e=f,", OTEL_EXPORTER_OTLP_TIMEOUT = "1500",

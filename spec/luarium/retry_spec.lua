@@ -44,6 +44,24 @@ describe("retry", function()
     assert.is_true(now() - began >= 0.05)
   end))
 
+  it("reads Retry-After as seconds, and as a date by the server's clock", function()
+    local function after(value, date)
+      return retry.after({ ["retry-after"] = value, date = date }, 3600)
+    end
+    assert.same({ 0, 7, 3600 }, { after("0"), after("7"), after("99999") })
+    for _, text in ipairs({ "", "-1", "nan", "0x10", "1e3", "soon", "Sun, 06 Now 1994 08:49:37 GMT" }) do
+      assert.is_nil(after(text))
+    end
+    assert.is_nil(after(nil))
+    assert.equal(83, after("Sun, 06 Nov 1994 08:50:00 GMT", "Sun, 06 Nov 1994 08:48:37 GMT"))
+    assert.equal(1, after("Thu, 29 Feb 2024 00:00:00 GMT", "Wed, 28 Feb 2024 23:59:59 GMT"))
+    assert.equal(61, after("Wed, 01 Mar 2000 00:00:01 GMT", "Tue, 29 Feb 2000 23:59:00 GMT"))
+    assert.equal(0, after("Sun, 06 Nov 1994 08:49:37 GMT"))
+    assert.equal(3600, after("Fri, 01 Jan 2100 00:00:00 GMT"))
+    local soon = after(os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + 100))
+    assert.is_true(soon > 90 and soon <= 100)
+  end)
+
   it("does not begin a wait that would pass the deadline", async(function()
     local began = now()
     local _, err = task.timeout(1, retry.call, {}, (flaky(9, { retryable = true, retry_after = 30 })))

@@ -8,6 +8,7 @@ local log = require "luarium.log"
 local native = require "luarium.native"
 local options_of = require "luarium.docker.options"
 local run = require "luarium.docker.run"
+local secret = require "luarium.secret"
 local task = require "luarium.task"
 
 local M = {}
@@ -150,7 +151,7 @@ local function ready(engine, id, options, own_command)
       local last = health.Log and health.Log[#health.Log]
       return nil, errors.new("unavailable", ("create: the container is not healthy: its check says %s%s"):format(
         last and last.ExitCode and "exit code " .. tostring(last.ExitCode) or "nothing",
-        last and last.Output ~= "" and ": " .. log.neutral(tostring(last.Output)):sub(1, 300) or ""))
+        last and last.Output ~= "" and ": " .. log.neutral(secret.excerpt(tostring(last.Output), 300)) or ""))
     end
   end
   local timeout = (options.ready_timeout or READY) + (own_command and SETTLE or 0)
@@ -180,7 +181,7 @@ local function own_folder(engine, id, facts, cwd)
   local output, err = run.run(engine, id, { "/bin/sh", "-c", OWN, "sh", cwd, user })
   if not output or not output:find("done", 1, true) then
     return nil, err or errors.new("io", "create: the working directory could not be given to the user " .. user .. ": "
-      .. log.neutral(output):sub(1, 200))
+      .. log.neutral(secret.excerpt(output, 200)))
   end
   return true
 end

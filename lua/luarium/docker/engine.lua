@@ -194,7 +194,7 @@ end
 ---@return luarium.Error
 function M.error(what, words, default)
   local kind, name = M.meaning(words)
-  return errors.new(kind or default, what .. ": " .. trim_end(log.neutral(words)):sub(1, 400), { name = name })
+  return errors.new(kind or default, what .. ": " .. trim_end(log.neutral(secret.excerpt(words, 400))), { name = name })
 end
 
 -- ---- version ----
@@ -340,7 +340,7 @@ local function answer_error(self, method, path, status, body)
   local kinds = { [400] = "invalid", [401] = "auth", [403] = "auth", [404] = "not_found", [409] = "conflict" }
   local kind = kinds[status] or status < 400 and "protocol" or "unavailable"
   local err = errors.new(kind, ("%s %s: the engine answered %d: %s"):format(method, path, status,
-    trim_end(log.neutral(words)):sub(1, 300)), { status = status, provider = "docker" })
+    trim_end(log.neutral(secret.excerpt(words, 300)))), { status = status, provider = "docker" })
   return refine(self, err)
 end
 

@@ -8,6 +8,7 @@ local ignore = require "luarium.docker.ignore"
 local json = require "luarium.json"
 local log = require "luarium.log"
 local native = require "luarium.native"
+local secret = require "luarium.secret"
 local task = require "luarium.task"
 local trim_end = require("luarium.text").trim_end
 
@@ -202,7 +203,7 @@ end
 local function at_step(message, step, said)
   said = said:gsub("\27%[[%d;]*%a", ""):gsub("%-%-%->[^\n]*\n?", "")
   said = trim_end((log.neutral(said):gsub("^%s+", "")))
-  return ("%s (%s)%s"):format(message, log.neutral(step:sub(1, 100)), said ~= "" and ": " .. said or "")
+  return ("%s (%s)%s"):format(message, log.neutral(secret.excerpt(step, 100)), said ~= "" and ": " .. said or "")
 end
 
 --- Builds an image from a folder with a Dockerfile.

@@ -127,11 +127,6 @@ local function partial(self, response)
   end
 end
 
-local function retry_after(response)
-  local seconds = tonumber(response.headers["retry-after"])
-  return seconds and seconds >= 0 and math.min(seconds, M.max_delay) or nil
-end
-
 --- Sends one request. Returns "sent", "again" or "refused", why, the seconds the collector wants to be left
 --- alone, and whether it answered at all.
 local function post(self, lane, payload, timeout)
@@ -146,9 +141,9 @@ local function post(self, lane, payload, timeout)
     partial(self, response)
     return "sent"
   end
-  local why = ("%s answered %d: %s"):format(secret.shown_url(target.url), response.status, response.body:sub(1, 200))
-  return RETRYABLE[response.status] and "again" or "refused", why, retry_after(response),
-    true
+  local why = ("%s answered %d: %s"):format(secret.shown_url(target.url), response.status,
+    secret.excerpt(response.body, 200))
+  return RETRYABLE[response.status] and "again" or "refused", why, retry.after(response.headers, M.max_delay), true
 end
 
 local function settle(self, lane, count)

@@ -5,6 +5,8 @@ local M = {}
 
 local HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 
+local TIMEOUT = "OTEL_EXPORTER_OTLP_TIMEOUT"
+
 local function decode(text)
   return (text:gsub("%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
@@ -56,6 +58,15 @@ local function headers_of(text)
   return map
 end
 
+--- Milliseconds as seconds.
+local function timeout_of(text)
+  local number = tonumber(text)
+  if text and not (number and number >= 50 and number <= 3600000) then
+    return nil, ("%s: expected milliseconds from 50 to 3600000, got %q"):format(TIMEOUT, text)
+  end
+  return number and number / 1000
+end
+
 local function has_otlp(value)
   return value == nil or ("," .. value .. ","):find("[,%s]otlp[,%s]") ~= nil
 end
@@ -76,9 +87,8 @@ function M.read(getenv)
   local options = { endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT"),
     traces_endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
     metrics_endpoint = get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") }
-  local timeout = tonumber(get("OTEL_EXPORTER_OTLP_TIMEOUT")) -- milliseconds
-  options.timeout = timeout and timeout / 1000
-  if get(HEADERS) then
+  options.timeout, fault = timeout_of(get(TIMEOUT))
+  if get(HEADERS) and not fault then
     options.headers, fault = headers_of(get(HEADERS))
   end
   for _, name in ipairs({ "traces", "metrics" }) do

@@ -24,6 +24,8 @@ local RETRYABLE = { rate_limited = true, unavailable = true, timeout = true }
 --- Methods that may be repeated although the first attempt might have worked.
 local IDEMPOTENT = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS = true }
 
+local MAX_AFTER = 3600 -- seconds that a vendor may ask us to stay away
+
 ---@class luarium.ClientOptions
 ---@field base_url string
 ---@field provider string for messages
@@ -81,12 +83,6 @@ local function take_slot(self)
   end
 end
 
-local function retry_after(headers)
-  local value = headers["retry-after"]
-  local seconds = tonumber(value)
-  return seconds and seconds >= 0 and math.min(seconds, 3600) or nil
-end
-
 local function vendor_message(self, body)
   if type(body) ~= "table" then
     return nil
@@ -102,7 +98,7 @@ local function vendor_message(self, body)
       end
     end
   end
-  return found and log.neutral(tostring(found)):sub(1, 300)
+  return found and log.neutral(secret.excerpt(tostring(found), 300))
 end
 
 --- The error for a status of at least 400.
@@ -110,7 +106,7 @@ local function status_error(self, request, response, body)
   local status = response.status
   local kind = (self.options.status or {})[status] or STATUS[status] or (status >= 500 and "unavailable" or "protocol")
   local words = vendor_message(self, body)
-  local after = retry_after(response.headers)
+  local after = retry.after(response.headers, MAX_AFTER)
   if kind == "rate_limited" and after then
     self.next_slot = math.max(self.next_slot, native.loop.monotonic() + after)
   end
