@@ -100,10 +100,13 @@ void *lum_bind_object(lua_State *L, const struct lum_class *class, size_t size);
  */
 uint64_t lum_bind_ms(lua_State *L, double seconds, const char *what);
 
+struct lum_reader;
 struct lum_writer;
 
 /* The open writer of fs at arg, with no write under way; raises otherwise. [-0, +0, e] */
 struct lum_writer *lum_bind_check_writer(lua_State *L, int arg);
+/* The open reader of fs at arg; raises otherwise. [-0, +0, e] */
+struct lum_reader *lum_bind_check_reader(lua_State *L, int arg);
 
 /* The openers, one per file: each pushes its table. */
 int lum_open_loop(lua_State *L);

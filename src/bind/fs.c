@@ -261,9 +261,9 @@ struct reader_box {
   struct lum_reader *reader;
 };
 
-static struct lum_reader *check_reader(lua_State *L) {
-  struct reader_box *box = luaL_checkudata(L, 1, READER_CLASS);
-  luaL_argcheck(L, box->reader && !box->reader->closed, 1, "the reader is closed");
+struct lum_reader *lum_bind_check_reader(lua_State *L, int arg) {
+  struct reader_box *box = luaL_checkudata(L, arg, READER_CLASS);
+  luaL_argcheck(L, box->reader && !box->reader->closed, arg, "the reader is closed");
   return box->reader;
 }
 
@@ -281,14 +281,14 @@ static int push_chunk(lua_State *L, struct lum_op *op) {
 }
 
 static int reader_read(lua_State *L) {
-  struct lum_reader *reader = check_reader(L);
+  struct lum_reader *reader = lum_bind_check_reader(L, 1);
   luaL_argcheck(L, !reader->busy, 1, "a read is under way");
   struct lum_op_box *box = lum_bind_box(L, push_chunk);
   return lum_bind_started(L, box, lum_reader_read(reader));
 }
 
 static int reader_size(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)check_reader(L)->size);
+  lua_pushinteger(L, (lua_Integer)lum_bind_check_reader(L, 1)->size);
   return 1;
 }
 

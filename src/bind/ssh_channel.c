@@ -125,6 +125,38 @@ static int channel_pour(lua_State *L) {
   return lum_bind_op(L, box, lum_ssh_channel_pour(channel, writer, &err), &err);
 }
 
+static int push_hauled(lua_State *L, struct lum_op *op) {
+  bool more;
+  lua_pushinteger(L, (lua_Integer)lum_ssh_channel_hauled(op, &more));
+  lua_pushboolean(L, more);
+  return 2;
+}
+
+/* The channel at 1, the place in the file at 3 and 4. */
+static int haul(lua_State *L, struct lum_reader *reader, struct lum_writer *writer) {
+  struct lum_ssh_channel *channel = check_channel(L, 1);
+  lua_Number offset = luaL_checknumber(L, 3), length = luaL_checknumber(L, 4);
+  luaL_argcheck(L, offset >= 0, 3, "expected an offset");
+  luaL_argcheck(L, length >= 1, 4, "expected a number of bytes from 1");
+  struct lum_ssh_haul_opts opts = {
+      .reader = reader,
+      .writer = writer,
+      .offset = (uint64_t)offset,
+      .length = (uint64_t)length,
+  };
+  struct lum_op_box *box = lum_bind_box(L, push_hauled);
+  struct lum_err err;
+  return lum_bind_op(L, box, lum_ssh_channel_haul(channel, &opts, &err), &err);
+}
+
+static int channel_haul_from(lua_State *L) {
+  return haul(L, lum_bind_check_reader(L, 2), NULL);
+}
+
+static int channel_haul_into(lua_State *L) {
+  return haul(L, NULL, lum_bind_check_writer(L, 2));
+}
+
 static int channel_write(lua_State *L) {
   struct lum_ssh_channel *channel = check_channel(L, 1);
   size_t len;
@@ -202,6 +234,8 @@ static const luaL_Reg channel_methods[] = {
     {"noise", channel_noise},
     {"read", channel_read},
     {"pour", channel_pour},
+    {"haul_from", channel_haul_from},
+    {"haul_into", channel_haul_into},
     {"write", channel_write},
     {"send", channel_send},
     {"close_stdin", channel_close_stdin},

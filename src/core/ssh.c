@@ -75,12 +75,22 @@ void ssh_set_lost(struct lum_ssh *ssh, struct lum_err *err, const char *why) {
 
 bool ssh_request_ok(struct lum_ssh *ssh, enum ssh_stage stage, const char *what,
                     struct lum_err *err) {
-  if (ssh->stage == SSH_ENDED)
-    *err = ssh->err;
-  else if (ssh->request)
+  if (!ssh_usable(ssh, err))
+    return false;
+  if (ssh->request)
     lum_err_set(err, LUM_CONFLICT, "%s: another request of this session is in flight", what);
   else if (ssh->stage != stage)
     lum_err_set(err, LUM_INVALID, "%s: not at this stage of the session", what);
+  else
+    return true;
+  return false;
+}
+
+bool ssh_usable(const struct lum_ssh *ssh, struct lum_err *err) {
+  if (ssh->stage == SSH_ENDED || ssh->doomed)
+    *err = ssh->err;
+  else if (ssh->lent)
+    lum_err_set(err, LUM_CONFLICT, "ssh: the session is busy with a file");
   else
     return true;
   return false;
@@ -138,7 +148,7 @@ static void hurry(struct lum_ssh *ssh) {
 }
 
 /* True when something came, be it the end. */
-static bool fill(struct lum_ssh *ssh) {
+bool ssh_fill(struct lum_ssh *ssh) {
   struct ssh_buf *in = &ssh->in;
   if (ssh->hangup || ssh->dry || ssh->stage < SSH_SHAKING || in->from < in->to)
     return false;
@@ -162,7 +172,7 @@ static bool fill(struct lum_ssh *ssh) {
   return true;
 }
 
-static void flush(struct lum_ssh *ssh) {
+void ssh_flush(struct lum_ssh *ssh) {
   struct ssh_buf *out = &ssh->out;
   while (!ssh->hangup && out->from < out->to && ssh->sock) {
     ssize_t n = send(ssh->sock->fd, out->data + out->from, out->to - out->from, MSG_NOSIGNAL);
@@ -174,6 +184,10 @@ static void flush(struct lum_ssh *ssh) {
       break;
     out->from += (size_t)n;
   }
+}
+
+size_t ssh_unsent(const struct lum_ssh *ssh) {
+  return ssh->out.to - ssh->out.from;
 }
 
 /* ---- the pump ---- */
@@ -239,7 +253,7 @@ static void watch(struct lum_ssh *ssh) {
 
 void ssh_pump(struct lum_ssh *ssh) {
   ssh->again = true;
-  if (ssh->pumping || ssh->stage == SSH_ENDED)
+  if (ssh->pumping || ssh->lent || ssh->stage == SSH_ENDED)
     return;
   ssh->pumping = true;
   ssh_ref(ssh);
@@ -249,13 +263,13 @@ void ssh_pump(struct lum_ssh *ssh) {
       uv_idle_start(&ssh->soon, on_soon);
       break;
     }
-    bool came = fill(ssh);
+    bool came = ssh_fill(ssh);
     if (came && ssh->stage == SSH_READY)
       ssh_drive(ssh);
     bool further = run_tasks(ssh);
     ssh->again = ssh->again || came || further;
     if (ssh->stage != SSH_ENDED)
-      flush(ssh);
+      ssh_flush(ssh);
   }
   if (ssh->stage != SSH_ENDED && ssh->hangup && !ssh->again && ssh->in.from == ssh->in.to) {
     struct lum_err err;
@@ -265,6 +279,7 @@ void ssh_pump(struct lum_ssh *ssh) {
   if (ssh->stage != SSH_ENDED)
     watch(ssh);
   ssh->pumping = false;
+  ssh_haul_try(ssh);
   lum_ssh_unref(ssh);
 }
 
@@ -272,6 +287,9 @@ void ssh_pump(struct lum_ssh *ssh) {
 
 static void on_timer(uv_timer_t *timer) {
   struct lum_ssh *ssh = timer->data;
+  ssh->late = ssh->lent;
+  if (ssh->lent)
+    return;
   if (ssh->unanswered >= UNANSWERED_MAX) {
     struct lum_err err;
     ssh_set_lost(ssh, &err, "gives no answer any more");
@@ -290,6 +308,29 @@ void ssh_start_keepalive(struct lum_ssh *ssh) {
   /* The library sends when its interval has passed: ours is the only clock. */
   libssh2_keepalive_config(ssh->lib, 1, 1);
   uv_timer_start(&ssh->timer, on_timer, ssh->keepalive_ms, ssh->keepalive_ms);
+}
+
+/* ---- lending ---- */
+
+void ssh_lend(struct lum_ssh *ssh) {
+  ssh->lent = true;
+  ssh->sock->events = 0;
+  uv_poll_stop(&ssh->sock->poll);
+}
+
+void ssh_come_back(struct lum_ssh *ssh) {
+  ssh->lent = false;
+  if (ssh->doomed) {
+    struct lum_err err = ssh->err;
+    ssh->doomed = false;
+    ssh_end(ssh, &err);
+    return;
+  }
+  if (ssh->in.from < ssh->in.to)
+    ssh_drive(ssh); /* or the poll would wait for more */
+  if (ssh->late)
+    on_timer(&ssh->timer);
+  ssh_pump(ssh);
 }
 
 /* ---- life ---- */
@@ -348,7 +389,7 @@ static void free_lib(struct lum_ssh *ssh) {
     return;
   if (ssh->stage >= SSH_CONNECTED && !ssh->hangup) {
     libssh2_session_disconnect(ssh->lib, "done");
-    flush(ssh);
+    ssh_flush(ssh);
   }
   ssh->stage = SSH_ENDED;
   ssh->hangup = true; /* from now on libssh2 finds its connection closed */
@@ -360,8 +401,14 @@ static void free_lib(struct lum_ssh *ssh) {
 }
 
 void ssh_end(struct lum_ssh *ssh, const struct lum_err *err) {
-  if (ssh->stage == SSH_ENDED)
+  if (ssh->stage == SSH_ENDED || ssh->doomed)
     return;
+  if (ssh->lent) {
+    ssh->doomed = true;
+    ssh->err = *err;
+    ssh_haul_stop(ssh);
+    return;
+  }
   enum ssh_stage stage = ssh->stage;
   ssh->stage = SSH_ENDED;
   ssh->err = *err;
@@ -487,5 +534,5 @@ unsigned lum_ssh_load(const struct lum_ssh *ssh) {
 const char *lum_ssh_hostkey(struct lum_ssh *ssh, size_t *len) {
   int type;
   *len = 0;
-  return ssh->lib ? libssh2_session_hostkey(ssh->lib, len, &type) : NULL;
+  return ssh->lib && !ssh->lent ? libssh2_session_hostkey(ssh->lib, len, &type) : NULL;
 }

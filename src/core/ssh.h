@@ -11,6 +11,7 @@
 struct lum_ssh;
 struct lum_ssh_channel;
 struct lum_ssh_forward;
+struct lum_reader;
 struct lum_writer;
 
 struct lum_ssh_opts {
@@ -110,6 +111,20 @@ void lum_ssh_channel_read_release(struct lum_op *op);
 struct lum_op *lum_ssh_channel_pour(struct lum_ssh_channel *channel, struct lum_writer *writer,
                                     struct lum_err *err);
 size_t lum_ssh_channel_poured(const struct lum_op *op, bool *more);
+
+struct lum_ssh_haul_opts {
+  struct lum_reader *reader; /* from this file into the channel, or ... */
+  struct lum_writer *writer; /* ... from the channel into this one, which must not end meanwhile */
+  uint64_t offset, length;   /* of the file */
+};
+
+/* Moves bytes on a thread of its own, up to length or for a quarter of a second, at places of the
+ * file that are told, so that several channels can share it. Nothing else can be done with the
+ * whole session meanwhile; what is asked of it is refused. More: length is not reached, and it can
+ * be called again for the rest; else a read tells what has happened. */
+struct lum_op *lum_ssh_channel_haul(struct lum_ssh_channel *channel,
+                                    const struct lum_ssh_haul_opts *opts, struct lum_err *err);
+uint64_t lum_ssh_channel_hauled(const struct lum_op *op, bool *more);
 
 struct lum_op *lum_ssh_channel_write(struct lum_ssh_channel *channel, const char *bytes, size_t len,
                                      struct lum_err *err);

@@ -43,6 +43,8 @@ bool ssh_channel_op_ok(const struct lum_ssh_channel *channel, const char *what,
                        struct lum_err *err) {
   if (channel->closed)
     return lum_err_set(err, LUM_INVALID, "%s: the process is closed", what);
+  if (channel->ssh->lent)
+    return lum_err_set(err, LUM_CONFLICT, "%s: the session is busy with a file", what);
   return true;
 }
 
@@ -76,6 +78,7 @@ static void fail_all(struct lum_ssh_channel *channel) {
   }
   ssh_stream_fail_writes(channel);
   end_waits(channel);
+  ssh_haul_fail(channel);
   if (channel->pipe)
     channel->pipe->failed(channel->pipe, &channel->err);
 }
@@ -350,6 +353,14 @@ void ssh_drive(struct lum_ssh *ssh) {
   }
 }
 
+bool ssh_has_pipes(const struct lum_ssh *ssh) {
+  for (const struct lum_ssh_channel *channel = ssh->channels; channel; channel = channel->next) {
+    if (channel->pipe)
+      return true;
+  }
+  return false;
+}
+
 void lum_ssh_channel_unref(struct lum_ssh_channel *channel) {
   ssh_channel_unref(channel);
 }
@@ -374,6 +385,7 @@ void lum_ssh_channel_close(struct lum_ssh_channel *channel) {
     lum_op_cancel(&channel->waiters->op);
   while (channel->writes)
     lum_op_cancel(&channel->writes->op);
+  ssh_haul_cancel(channel);
   if (channel->timing)
     uv_timer_stop(&channel->quiet);
   ssh_pump(channel->ssh);
@@ -397,13 +409,10 @@ static bool want(struct lum_ssh_channel *channel, const struct lum_ssh_exec_opts
 }
 
 static bool check_session(struct lum_ssh *ssh, struct lum_err *err) {
-  if (ssh->stage == SSH_ENDED)
-    *err = ssh->err;
-  else if (ssh->stage != SSH_READY)
-    lum_err_set(err, LUM_INVALID, "ssh: the user has not been accepted yet");
-  else
-    return true;
-  return false;
+  if (!ssh_usable(ssh, err))
+    return false;
+  return ssh->stage == SSH_READY ||
+         lum_err_set(err, LUM_INVALID, "ssh: the user has not been accepted yet");
 }
 
 static void count(struct lum_ssh_channel *channel) {
@@ -537,7 +546,8 @@ struct lum_op *lum_ssh_channel_wait(struct lum_ssh_channel *channel, struct lum_
 }
 
 const struct lum_ssh_status *lum_ssh_channel_status(const struct lum_ssh_channel *channel) {
-  return &channel->status;
+  static const struct lum_ssh_status none = {.exit_code = -1};
+  return channel->ssh->lent ? &none : &channel->status;
 }
 
 bool lum_ssh_channel_resize(struct lum_ssh_channel *channel, int cols, int rows,

@@ -100,8 +100,13 @@ void ssh_stream_fail_writes(struct lum_ssh_channel *channel);
 ssize_t ssh_stream_take(struct lum_ssh_channel *channel, int stream, char *buf, size_t size);
 /* Nothing is left on stdout, but a read has something to tell: bytes of stderr, or the end. */
 bool ssh_stream_wants_read(struct lum_ssh_channel *channel);
+bool ssh_stream_at_end(struct lum_ssh_channel *channel);
 bool ssh_channel_read_ok(const struct lum_ssh_channel *channel, struct lum_err *err);
 void ssh_channel_begin_read(struct lum_ssh_channel *channel, struct read_op *reader);
+
+/* ssh_haul.c: of this channel, if there is one. */
+void ssh_haul_cancel(struct lum_ssh_channel *channel);
+void ssh_haul_fail(struct lum_ssh_channel *channel);
 
 /* ssh_pour.c */
 bool ssh_pour_advance(struct lum_ssh_channel *channel);

@@ -60,7 +60,11 @@ struct lum_ssh {
   bool tight;         /* the host opens fewer channels than usual */
   uint32_t confirmed; /* our id of the channel that was opened last, seen by ssh_spy */
   bool spying;
-  char *scratch; /* SSH_SCRATCH bytes to read into */
+  char *scratch;         /* SSH_SCRATCH bytes to read into */
+  struct ssh_haul *haul; /* waits for the session, or has it: ssh_haul.c */
+  bool lent;             /* a thread has lib, the buffers and the channels' streams */
+  bool late;             /* the keepalive fell due meanwhile */
+  bool doomed;           /* it ends as soon as it is back; err tells why */
 };
 
 #define SSH_SCRATCH (128 * 1024)
@@ -75,6 +79,20 @@ void ssh_task_remove(struct lum_ssh *ssh, struct ssh_task *task);
 
 /* Moves everything as far as it goes; harmless at any time. */
 void ssh_pump(struct lum_ssh *ssh);
+
+/* Moves bytes between the socket and the buffers. ssh_fill: true when something came, be it the
+ * end.
+ */
+bool ssh_fill(struct lum_ssh *ssh);
+void ssh_flush(struct lum_ssh *ssh);
+size_t ssh_unsent(const struct lum_ssh *ssh);
+
+/* Hands the session to a thread, and takes it back. */
+void ssh_lend(struct lum_ssh *ssh);
+void ssh_come_back(struct lum_ssh *ssh);
+
+/* Whether it can be used for something new. */
+bool ssh_usable(const struct lum_ssh *ssh, struct lum_err *err);
 
 /* Ends the session for a reason. */
 void ssh_end(struct lum_ssh *ssh, const struct lum_err *err);
@@ -99,6 +117,9 @@ void ssh_open_spare(struct lum_ssh *ssh);
 /* Lets libssh2 sort what has come, whoever it is for. */
 void ssh_drive(struct lum_ssh *ssh);
 
+/* Whether there is a channel whose bytes are pumped by somebody else. */
+bool ssh_has_pipes(const struct lum_ssh *ssh);
+
 /* A channel whose bytes are pumped by somebody else instead of read by operations. */
 struct lum_ssh_channel *ssh_channel_tcp(struct lum_ssh *ssh, const char *host, int port,
                                         struct lum_err *err);
@@ -115,6 +136,10 @@ ssize_t ssh_channel_give(struct lum_ssh_channel *channel, const char *buf, size_
 /* ssh_forward.c: a local descriptor whose other end leads to a port of the host behind the session;
  * -1 with err filled. The caller owns it. */
 int ssh_stream_open(struct lum_ssh *ssh, const char *host, int port, struct lum_err *err);
+
+/* ssh_haul.c */
+void ssh_haul_try(struct lum_ssh *ssh);  /* begins with it when the session can be lent */
+void ssh_haul_stop(struct lum_ssh *ssh); /* asks for the session that is lent */
 
 /* ssh_spy.c: libssh2's memory, and what can be learnt from it. */
 LIBSSH2_SESSION *ssh_spy_session(struct lum_ssh *ssh);

@@ -112,7 +112,7 @@ static bool has_ahead(const struct lum_ssh_channel *channel, int stream) {
   return channel->ahead[stream].from < channel->ahead[stream].to;
 }
 
-static bool at_end(struct lum_ssh_channel *channel) {
+bool ssh_stream_at_end(struct lum_ssh_channel *channel) {
   return !has_ahead(channel, 0) && !has_ahead(channel, 1) && libssh2_channel_eof(channel->lib) != 0;
 }
 
@@ -149,7 +149,7 @@ static void on_quiet(uv_timer_t *timer) {
  * way. After a while without output the host is asked something; what it had to send comes before
  * its answer. */
 static bool look_for_end(struct lum_ssh_channel *channel) {
-  if (at_end(channel)) {
+  if (ssh_stream_at_end(channel)) {
     channel->read_ended = true;
   } else if (!channel->exited) {
     return false;
@@ -182,7 +182,7 @@ ssize_t ssh_stream_take(struct lum_ssh_channel *channel, int stream, char *buf, 
 }
 
 bool ssh_stream_wants_read(struct lum_ssh_channel *channel) {
-  if (has_ahead(channel, 1) || channel->exited || channel->read_ended || at_end(channel))
+  if (has_ahead(channel, 1) || channel->exited || channel->read_ended || ssh_stream_at_end(channel))
     return true;
   if (!channel->ahead[1].data && !(channel->ahead[1].data = malloc(PACKET)))
     return true; /* the read will say so */
@@ -260,7 +260,8 @@ static bool skip_noise(struct lum_ssh_channel *channel, int stream) {
 bool ssh_stream_await_marker(struct lum_ssh_channel *channel) {
   if (skip_noise(channel, 0) && skip_noise(channel, 1)) {
     bool begun = channel->filters[0].open;
-    if (!(begun && (channel->filters[1].open || !channel->marks_stderr)) && !at_end(channel))
+    if (!(begun && (channel->filters[1].open || !channel->marks_stderr)) &&
+        !ssh_stream_at_end(channel))
       return false;
     if (!begun)
       explain_silence(channel);
@@ -298,14 +299,10 @@ static bool refill(struct lum_ssh_channel *channel) {
   return channel->chunk_to > 0;
 }
 
-static size_t unsent(const struct lum_ssh *ssh) {
-  return ssh->out.to - ssh->out.from;
-}
-
 /* True: it got further. */
 bool ssh_stream_send_input(struct lum_ssh_channel *channel) {
   bool further = false;
-  while (unsent(channel->ssh) < SSH_OUT_HIGH && refill(channel)) {
+  while (ssh_unsent(channel->ssh) < SSH_OUT_HIGH && refill(channel)) {
     const char *bytes = channel->large ? channel->large : channel->chunk;
     ssize_t n = libssh2_channel_write_ex(channel->lib, 0, bytes + channel->chunk_from,
                                          channel->chunk_to - channel->chunk_from);
@@ -459,11 +456,11 @@ ssize_t ssh_channel_take(struct lum_ssh_channel *channel, char *buf, size_t size
   char drop[256]; /* nobody reads the other stream: it must not fill the window */
   while (libssh2_channel_read_ex(channel->lib, 1, drop, sizeof drop) > 0)
     ;
-  return at_end(channel) ? -1 : 0;
+  return ssh_stream_at_end(channel) ? -1 : 0;
 }
 
 ssize_t ssh_channel_give(struct lum_ssh_channel *channel, const char *buf, size_t len) {
-  if (channel->state < RUNNING || unsent(channel->ssh) >= SSH_OUT_HIGH)
+  if (channel->state < RUNNING || ssh_unsent(channel->ssh) >= SSH_OUT_HIGH)
     return 0;
   if (channel->state > RUNNING)
     return -2;
