@@ -2,6 +2,7 @@
 --- exec; luarium.job.script is what runs inside. docs/jobs.md is the user's guide.
 local check = require "luarium.check"
 local command = require "luarium.sandbox.command"
+local contract = require "luarium.provider.contract"
 local errors = require "luarium.error"
 local event = require "luarium.event"
 local native = require "luarium.native"
@@ -11,6 +12,7 @@ local retry = require "luarium.retry"
 local script = require "luarium.job.script"
 local shell = require "luarium.provider.emulate.shell"
 local task = require "luarium.task"
+local terminal = require "luarium.job.terminal"
 local trace = require "luarium.trace"
 
 local M = {}
@@ -27,6 +29,7 @@ local LISTED = 4194304        -- bytes of a list of jobs
 local DEFAULT_WAIT = 0.5      -- seconds that a start waits for a quick command
 local SAFE_WAIT = 0.1         -- the same where a start that is cut off would end the job
 local DEFAULT_OUTPUT = 1073741824
+local TERM = "xterm-256color" -- what a terminal is, when nobody says otherwise
 
 --- Everything that is asked of a job may be asked again.
 local patience = { max = 7, initial = 0.25, cap = 10, on = function(err)
@@ -62,6 +65,10 @@ local function complaint(box, key, result, cwd)
   elseif code == script.codes.gone then
     return errors.new("conflict", what .. ": its folder in the sandbox is gone: remove it, then start it again",
       { name = "ENOENT" })
+  elseif code == script.codes.no_terminal then
+    return errors.new("conflict", what .. " has no terminal: start it with { pty = true }", { name = "ENOTTY" })
+  elseif code == script.codes.ended then
+    return errors.new("conflict", what .. " has ended", { name = "EPIPE" })
   elseif code == script.codes.nowhere then
     return errors.new("not_found", ("%s: the working directory %s does not exist, or cannot be entered"):format(what,
       shell.show(cwd)), { name = "ENOENT" })
@@ -71,13 +78,13 @@ local function complaint(box, key, result, cwd)
   return shell.failure(what, result)
 end
 
---- Runs the script in a mode; returns what it printed.
+--- Runs the script in a mode; returns what it printed. What must not be done twice is not tried again: `once`.
 local function ask(box, key, argv, options)
   local given = {
     cwd = "/", env = options.env, stdin = options.stdin, user = options.user,
     timeout = (options.wait or 0) + SLACK, max_output = options.max_output or 65536,
   }
-  local result, err = retry.call(patience, function()
+  local function attempt()
     local ok, value = pcall(object.call, box, "exec", { argv = argv }, given)
     if ok then
       local fault = complaint(box, key, value, options.cwd)
@@ -86,7 +93,13 @@ local function ask(box, key, argv, options)
       error(value, 0)
     end
     return nil, value
-  end)
+  end
+  local result, err
+  if options.once then
+    result, err = attempt()
+  else
+    result, err = retry.call(patience, attempt)
+  end
   if err then
     object.raise(err, "job")
   elseif result.truncated then
@@ -115,7 +128,8 @@ end
 
 local start_options = {
   key = "text", cwd = "text", env = "map", stdin = "string|table", user = "text", timeout = "seconds",
-  wait = "seconds", max_output = { type = "size", min = 65536 },
+  wait = "seconds", max_output = { type = "size", min = 65536 }, pty = "boolean",
+  cols = contract.exec_options.cols, rows = contract.exec_options.rows,
 }
 
 local SHIELDED = { PATH = true, HOME = true, TMPDIR = true } -- our own script needs them as they are
@@ -156,8 +170,8 @@ local function input_of(stdin)
 end
 
 --- What must be the same when a job is started again. The environment is not: tokens change.
-local function fingerprint(argv, cwd, hash)
-  local parts = { #cwd .. ":" .. cwd, #hash .. ":" .. hash }
+local function fingerprint(argv, cwd, hash, pty)
+  local parts = { #cwd .. ":" .. cwd, #hash .. ":" .. hash, pty and "pty" or nil }
   for _, word in ipairs(argv) do
     parts[#parts + 1] = #word .. ":" .. word
   end
@@ -175,15 +189,21 @@ end
 local function ask_start(box, given, options, key, wait)
   local stdin, size, hash = input_of(options.stdin)
   local cwd = options.cwd and box:path(options.cwd) or box.cwd
+  local env = environment(box, options.env)
+  if options.pty then
+    env.TERM = env.TERM or TERM
+    env.LUARIUM_JOB_TERMINAL = ("%d %d"):format(options.cols or 80, options.rows or 24)
+  end
   local argv = script.argv("start", key, native.crypto.hex_encode(native.crypto.random(16)),
-    options.timeout and hundredths(math.max(options.timeout, 0.01)) or "0", fingerprint(given.argv, cwd, hash),
-    one_line(command.describe(given)), ("%.3f"):format(native.loop.realtime()),
-    shell.number(options.max_output or DEFAULT_OUTPUT), hundredths(wait), size, cwd, shell.number(FIRST))
-  for _, word in ipairs(given.argv) do
+    options.timeout and hundredths(math.max(options.timeout, 0.01)) or "0",
+    fingerprint(given.argv, cwd, hash, options.pty), one_line(command.describe(given)),
+    ("%.3f"):format(native.loop.realtime()), shell.number(options.max_output or DEFAULT_OUTPUT), hundredths(wait), size,
+    cwd, shell.number(FIRST))
+  for _, word in ipairs(options.pty and script.on_terminal(given.argv) or given.argv) do
     argv[#argv + 1] = word
   end
   return parsed(reply.parse(ask(box, key, argv, {
-    env = environment(box, options.env), stdin = stdin, user = options.user, wait = wait, cwd = cwd,
+    env = env, stdin = stdin, user = options.user, wait = wait, cwd = cwd,
     max_output = 4 * FIRST + 65536,
   })))
 end
@@ -222,6 +242,11 @@ end
 function M.start(box, given, options)
   given = command.of(given, "job")
   options = check.options(options, start_options, "job")
+  if options.pty and options.stdin then
+    errors.raise("invalid", "job: option 'stdin': with a terminal, what is typed comes with job:write")
+  elseif not options.pty and (options.cols or options.rows) then
+    errors.raise("invalid", "job: options 'cols' and 'rows' are the size of a terminal: they go with pty = true")
+  end
   local key = check_key(options.key or "job-" .. native.crypto.ulid():lower(), "job")
   local job = new(box, key, options.user)
   local answer = object.span_with(start, box, "job", { command = command.describe(given), job = key }, given, options,
@@ -399,6 +424,8 @@ function Job:pump(streams, deadline)
     end
   end
 end
+
+terminal.add(Job, ask)
 
 -- ---- its end ----
 

@@ -31,6 +31,7 @@ local REASONS = {
 ---@field command string what it was started with, for people
 ---@field exit_code integer? when it finished by itself
 ---@field signal string? "SIGKILL" ..., when one ended it
+---@field terminal boolean it has one
 ---@field timed_out boolean its time limit ended it
 ---@field overflow boolean it was ended because its output could not be shortened to max_output
 ---@field disk_full boolean output is or may be missing: the disk was full, or what writes it down was killed
@@ -93,6 +94,7 @@ function M.status(line)
     reason = state == "lost" and (REASONS[fields.why] or "unknown") or nil, idle = numbers.idle,
     stdout_bytes = numbers.out, stderr_bytes = numbers.err, stdout_from = numbers.out_from,
     stderr_from = numbers.err_from, timed_out = false, overflow = false, disk_full = false,
+    terminal = numbers.tty == 1,
   }
   if state == "finished" then
     end_of(status, numbers)

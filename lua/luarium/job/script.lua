@@ -1,5 +1,6 @@
---- What runs inside the sandbox: a POSIX sh text for each of the modes start, read, status, list, kill and remove,
---- and one for the supervisor that a start leaves. They need the tools that GNU and busybox share, and Linux's /proc.
+--- What runs inside the sandbox: a POSIX sh text for each of the modes start, read, status, list, kill and remove, for
+--- what is asked of terminals, and one for the supervisor that a start leaves. They need the tools that GNU and busybox
+--- share, and Linux's /proc.
 ---
 --- A job is a folder that only its user can enter, and a link to it, named by its key.
 ---   spec    fingerprint of the command, when it was started, what it is called
@@ -12,6 +13,7 @@
 ---   kill    a signal that was asked for from another pid namespace; probe: room on the disk
 ---   beat    the watcher's pulse, and its lock or pid namespace
 ---   out.tap err.tap  who writes down after that; -: nobody any more
+--- luarium.job.script.terminal tells of those that have a terminal.
 local answer = require "luarium.job.script.answer"
 local basics = require "luarium.job.script.basics"
 local folder = require "luarium.job.script.folder"
@@ -19,12 +21,13 @@ local modes = require "luarium.job.script.modes"
 local output = require "luarium.job.script.output"
 local start = require "luarium.job.script.start"
 local supervisor = require "luarium.job.script.supervisor"
+local terminal = require "luarium.job.script.terminal"
 local tree = require "luarium.job.script.tree"
 
 local M = {}
 
 --- Exit codes of the script beside those of luarium.provider.emulate.shell.
-M.codes = { missing = 60, other = 61, busy = 62, short = 63, nowhere = 64, gone = 65 }
+M.codes = { missing = 60, other = 61, busy = 62, short = 63, nowhere = 64, gone = 65, no_terminal = 66, ended = 67 }
 
 --- Without comments and indentation: it travels with every call.
 local function compact(...)
@@ -43,10 +46,27 @@ M.texts = {
   list = compact(basics, folder, answer, modes.list),
   kill = compact(basics, folder, tree, answer, modes.kill),
   remove = compact(basics, folder, tree, modes.remove),
+  connect = compact(basics, folder, terminal.connect),
+  write = compact(basics, folder, terminal.write),
+  resize = compact(basics, folder, answer, terminal.resize),
 }
 
+local holder = compact(terminal.holder)
+
+--- The command line that runs another one on a terminal.
+---@param argv string[]
+---@return string[]
+function M.on_terminal(argv)
+  local words = { argv[1]:sub(1, 1) == "-" and "(exec env --" or "(exec" }
+  for _, word in ipairs(argv) do
+    words[#words + 1] = "'" .. word:gsub("'", "'\\''") .. "'"
+  end
+  return { "sh", "-c", 'eval "$1"', "luarium", holder,
+    terminal.before .. table.concat(words, " ") .. ")" .. terminal.after }
+end
+
 --- The command line of a mode.
----@param mode "start"|"read"|"status"|"list"|"kill"|"remove"
+---@param mode string a key of M.texts
 ---@param ... string
 ---@return string[] argv
 function M.argv(mode, ...)

@@ -240,6 +240,12 @@ end
 process_mt.__close = Process.close
 process_mt.__gc = Process.close
 
+--- What scripts get of a live process of the provider.
+---@return luarium.Process
+function M.live(handle)
+  return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
+end
+
 --- Starts a live process: read() -> bytes, "stdout"|"stderr" or nil at the end; write, close_stdin, wait, kill, resize,
 --- close.
 ---@async
@@ -256,7 +262,7 @@ function Sandbox:spawn(command, options)
     end
   end
   local handle = object.span_with(start, self, "spawn", { command = describe(command) }, command, given)
-  return setmetatable({ handle = handle, pid = handle.pid }, process_mt)
+  return M.live(handle)
 end
 
 return M

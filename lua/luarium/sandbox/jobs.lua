@@ -9,9 +9,10 @@ local Sandbox = object.methods
 ---@async
 ---@param command string|string[] as for exec
 ---@param options {key?: string, wait?: number, timeout?: number, cwd?: string, env?: table, stdin?: string|table,
----  user?: string, max_output?: integer}? wait: seconds in which a quick command may end, so that its result comes with
----  the start (default 0.5); timeout: seconds, held inside the sandbox; stdin: bytes or { file = path }; max_output:
----  bytes of each stream to keep (default 1 GiB)
+---  user?: string, max_output?: integer, pty?: boolean, cols?: integer, rows?: integer}? wait: seconds in which a quick
+---  command may end, so that its result comes with the start (default 0.5); timeout: seconds, held inside the sandbox;
+---  stdin: bytes or { file = path }; max_output: bytes of each stream to keep (default 1 GiB); pty: on a terminal of
+---  so many cols and rows (80, 24)
 ---@return luarium.Job
 function Sandbox:job(command, options)
   return require("luarium.job").start(self, command, options)

@@ -43,6 +43,7 @@ tell() {
   case " $flags " in *' full '*) printf ' full=1' ;; esac
   case " $flags " in *' over '*) printf ' over=1' ;; esac
   [ $state != finished ] || printf ' code=%s sig=%s until=%s' "$code" "$sig" "$until"
+  [ ! -p .in ] || printf ' tty=1'
   [ -z "$o_start" ] || printf ' start=%s' "$o_start"
   printf ' now=%s at=%s idle=%s ours=%s out=%s err=%s out_from=%s err_from=%s label=%s\n' "$h" "$now" "$idle" \
     "${ours:-0}" "$out_size" "$err_size" "$out_from" "$err_from" "$label"

@@ -81,6 +81,6 @@ begin() {
   report 0 0 "$most" "$most"
 }
 
-need mkdir rm ln ls cat wc head tail dd grep sleep
+need mkdir rm ln ls cat wc head tail dd grep sleep ${LUARIUM_JOB_TERMINAL:+script stty tty mkfifo}
 begin "$@"
 ]==]

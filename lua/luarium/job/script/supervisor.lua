@@ -252,7 +252,10 @@ supervise() {
   clock
   o_pid=$own_pid o_born=$born o_cookie=$cookie o_start=$h o_end=0 wait_end=$((h + wait))
   [ "$limit" = 0 ] || o_end=$((h + limit))
-  if [ -n "$input" ]; then
+  if [ -n "${LUARIUM_JOB_TERMINAL-}" ]; then
+    mkfifo -m 600 .in .size || undo
+    exec 8<>.in
+  elif [ -n "$input" ]; then
     exec 8<"$input"
     rm -f "$input"
   else
@@ -279,6 +282,7 @@ supervise() {
     done
     LUARIUM_JOB=$cookie
     export LUARIUM_JOB
+    [ -z "${LUARIUM_JOB_TERMINAL-}" ] || { LUARIUM_JOB_FOLDER=$d; export LUARIUM_JOB_FOLDER; }
     case $1 in -*) set -- env -- "$@" ;; esac
     [ -z "$setsid" ] || set -- "$setsid" "$@"
     exec "$@" <&8 8<&- >&5 2>&6 5>&- 6>&-
@@ -288,7 +292,8 @@ supervise() {
   # Shells say nothing about SIGINT and SIGPIPE, and bash nothing about SIGTERM.
   note='' sig=0
   { read -r note rest; } <note
-  case "$code $note" in
+  case "${LUARIUM_JOB_TERMINAL:+terminal }$code $note" in
+    terminal*' ') ;; # the code is what a shell told of the command
     130*|141*) sig=1 ;;
     143*) [ -z "$note${BASH_VERSION-}" ] || sig=1 ;;
     *' ') ;;
