@@ -252,9 +252,10 @@ local function fill(out, words)
     return add_value(out, options.row(last, command), given)
   end
   local option, value = out.current:match("^(%-%-[^=]+)=(.*)$")
-  if option and not ended and options.takes_value(option, command) then
+  local row = option and not ended and options.row(option, command)
+  if row and row.value then
     local inner = setmetatable({ current = value, seen = {}, provider = out.provider }, Candidates)
-    add_value(inner, options.row(option, command), given)
+    add_value(inner, row, given)
     for _, line in ipairs(inner) do
       out[#out + 1] = option .. "=" .. line
     end

@@ -9,10 +9,11 @@ local M = {}
 ---@async
 ---@param box luarium.Sandbox
 ---@param text string
+---@param user string? whose jobs
 ---@return string key
-function M.find(box, text)
+function M.find(box, text, user)
   local keys, begun = {}, {}
-  for _, status in ipairs(box:jobs()) do
+  for _, status in ipairs(box:jobs({ user = user })) do
     if status.key == text then
       return text
     end

@@ -6,6 +6,7 @@ local M = {}
 ---@class luarium.cli.Row
 ---@field [1] string "-n --name" or the name of an argument
 ---@field value string? what the option takes, as the help shows it
+---@field bare boolean? the value may be missing: it comes behind =, and is true else
 ---@field many boolean? it may be given several times, or an argument takes several words
 ---@field optional boolean? an argument that may be missing
 ---@field type string? "count", "positive" (whole numbers from 0 and 1), "port", "number", "size" (512m), "seconds"
@@ -143,7 +144,7 @@ function Reader:store(row, flag, text)
     self.args[target] = true
     return
   end
-  local value = self:convert(row, "option " .. flag, text)
+  local value = text == nil or self:convert(row, "option " .. flag, text)
   if row.many then
     table.insert(self.args[target], value)
   else
@@ -178,7 +179,7 @@ function Reader:option()
   end
   if not row then
     self:unknown(flag)
-  elseif row.value and not text then
+  elseif row.value and not row.bare and not text then
     self.at = self.at + 1
     text = self.words[self.at]
     if not text then
@@ -258,7 +259,7 @@ end
 ---@return boolean
 function M.takes_value(word, command)
   local row = by_flag(command)[word]
-  return row ~= nil and row.value ~= nil
+  return row ~= nil and row.value ~= nil and not row.bare
 end
 
 --- The row of an option.
@@ -316,7 +317,8 @@ function M.option_lines(rows)
     if flags:sub(1, 2) == "--" then
       flags = "    " .. flags
     end
-    lines[#lines + 1] = { "  " .. flags .. (row.value and " " .. row.value or ""), row.about }
+    local value = row.bare and "[=" .. row.value .. "]" or row.value and " " .. row.value or ""
+    lines[#lines + 1] = { "  " .. flags .. value, row.about }
   end
   return lines
 end

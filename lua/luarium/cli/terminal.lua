@@ -1,4 +1,6 @@
 --- A terminal of a sandbox on ours: raw mode, keys in, output out, size changes, a key to leave.
+local errors = require "luarium.error"
+local modes = require "luarium.cli.terminal_modes"
 local native = require "luarium.native"
 local options = require "luarium.cli.options"
 local signals = require "luarium.cli.signals"
@@ -12,8 +14,8 @@ local M = {}
 
 local DETACH = "\29" -- Ctrl-], which shells and editors have no use for
 
---- What a crash leaves behind on the terminal is undone: cursor, colours, alternate screen, bracketed paste.
-local LEAVE = "\27[?1049l\27[?25h\27[?2004l\27[0m\r\n"
+--- What a crash leaves behind on the terminal is undone: other screen, cursor, bracketed paste, mouse, keys, colours.
+local LEAVE = "\27[?1049l\27[?25h\27[?2004l\27[?1000l\27[?1002l\27[?1003l\27[?1004l\27[?1006l\27[?1l\27>\27[0m\r\n"
 
 --- Ends the program with advice unless both ends are a terminal.
 ---@param command string the command's name
@@ -44,11 +46,11 @@ local function pass_keys(process, input, key, detached)
   end
 end
 
-local function follow_size(process)
+local function follow_size(resize)
   signals.each(function()
     local cols, rows = tty.size(1)
     if cols then
-      process:resize(cols, rows)
+      resize(cols, rows)
     end
   end, "WINCH")
 end
@@ -61,7 +63,8 @@ local function until_ended(fn, ...)
   end
 end
 
-local function show_output(process)
+--- Shows what the process writes; is_all(chunk) sees it too, and may tell that there is no more.
+local function show_output(process, is_all)
   local write = writer.to(1)
   while true do
     local chunk = process:read()
@@ -69,25 +72,74 @@ local function show_output(process)
       return
     end
     write(chunk)
+    if is_all(chunk) then
+      return
+    end
   end
 end
 
-local function talk(process, input, key)
+---@class luarium.cli.Talk
+---@field resize fun(cols: integer, rows: integer)
+---@field is_all fun(chunk: string): boolean? sees the output that was shown, and tells whether that is all
+---@field beside (fun(close: fun()))? runs beside it, and may end it
+
+--- Keys in, output out. True when the user left.
+---@param with luarium.cli.Talk
+local function talk(process, input, key, with)
   return task.scope(function(scope)
-    local left = false
+    local left, over = false, false
+    local function close()
+      over = true
+      process:close() -- the reader below sees its end
+    end
     scope:spawn(until_ended, pass_keys, process, input, key, function()
       left = true
-      process:close() -- the reader below sees its end
+      close()
     end)
-    scope:spawn(follow_size, process)
-    local ok, err = pcall(show_output, process)
-    if not ok and not left then
+    scope:spawn(follow_size, with.resize)
+    if with.beside then
+      scope:spawn(with.beside, close)
+    end
+    local ok, err = pcall(show_output, process, with.is_all)
+    if not ok and not over then
       error(err, 0)
     end
-    local result = not left and process:wait() or nil
-    return result, scope:cancel()
+    return left, scope:cancel()
   end, "terminal")
 end
+
+--- Calls fn(input, key) with our terminal in raw mode.
+local function in_raw_mode(context, key, fn)
+  local input, err = native.input.open(0)
+  local saved
+  if input then
+    saved, err = tty.raw(0, LEAVE)
+  end
+  if not saved then
+    error(err, 0)
+  end
+  local function restore()
+    saved:restore()
+  end
+  context.close_display = restore
+  local ok, result = pcall(fn, input, key or DETACH)
+  restore()
+  input:close()
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
+--- The size of our terminal and what it is, for what runs on it.
+local function describe(given)
+  local cols, rows = tty.size(1)
+  given.pty, given.cols, given.rows = true, cols or 80, rows or 24
+  given.env = given.env or {}
+  given.env.TERM = given.env.TERM or os.getenv("TERM") or "xterm"
+  return given
+end
+M.describe = describe
 
 --- Runs a command of the sandbox on our terminal until it ends or the detach key is pressed.
 ---@async
@@ -98,32 +150,114 @@ end
 ---@param key string? the byte of the key that leaves, "" for none
 ---@return luarium.ExecResult? result nil when the user left
 function M.run(context, box, command, given, key)
-  local cols, rows = tty.size(1)
-  given.pty, given.cols, given.rows = true, cols or 80, rows or 24
-  given.env = given.env or {}
-  given.env.TERM = given.env.TERM or os.getenv("TERM") or "xterm"
-  local process = box:spawn(command, given)
-  local input, err = native.input.open(0)
-  local saved
-  if input then
-    saved, err = tty.raw(0, LEAVE)
-  end
-  if not saved then
-    process:close()
-    error(err, 0)
-  end
-  local function restore()
-    saved:restore()
-  end
-  context.close_display = restore
-  local ok, result = pcall(talk, process, input, key or DETACH)
-  restore()
-  input:close()
+  local process = box:spawn(command, describe(given))
+  local seen = modes.new()
+  local ok, result = pcall(in_raw_mode, context, key, function(input, leave)
+    local left = talk(process, input, leave, {
+      resize = function(cols, rows)
+        process:resize(cols, rows)
+      end,
+      is_all = function(chunk)
+        seen:feed(chunk)
+      end,
+    })
+    return not left and process:wait() or nil
+  end)
   process:close()
   if not ok then
     error(result, 0)
   elseif not result then
-    writer.of(1):push("\r\n") -- the cursor is wherever the sandbox left it
+    writer.of(1):push(seen:leave() .. "\r\n") -- the cursor is wherever the sandbox left it
+  end
+  return result
+end
+
+-- ---- a job's terminal ----
+
+local SEEN_AGAIN = 262144 -- bytes at the end of the output in which modes and the last screenful are looked for
+local REST = 5            -- seconds that the rest of the output may take when the job has ended
+
+--- The output so far, as far as it is worth looking at: what was switched on, and the last screenful.
+local function look_back(job, rows, seen)
+  local status = job:status()
+  local from = math.max(status.stdout_from, status.stdout_bytes - SEEN_AGAIN)
+  local bytes, offset = job:read({ offset = from, max = SEEN_AGAIN })
+  bytes = bytes or ""
+  seen:feed(bytes)
+  return modes.screenful(bytes, rows), offset, status
+end
+
+--- Until the job ends or the detach key is pressed.
+local function converse(job, input, key, offset, seen)
+  local process = job:connect({ offset = offset })
+  local result
+  local function is_all()
+    return result ~= nil and offset >= result.stdout_bytes
+  end
+  local ok, left = pcall(talk, process, input, key, {
+    resize = function(cols, rows)
+      job:resize(cols, rows)
+    end,
+    is_all = function(chunk)
+      offset = offset + #chunk
+      seen:feed(chunk)
+      return is_all()
+    end,
+    beside = function(close)
+      result = job:wait({ max_output = 0 })
+      if not is_all() then
+        task.sleep(REST)
+      end
+      close()
+    end,
+  })
+  process:close()
+  if not ok then
+    error(left, 0)
+  elseif left then
+    return nil
+  end
+  result = result or job:wait({ max_output = 0, timeout = 0 })
+  if not result then
+    errors.raise("unavailable", "the connection to " .. job.key .. " was cut")
+  elseif not is_all() or result.stderr_bytes > 0 then -- that is what kept it from having a terminal
+    job:follow({ stdout_offset = offset, on_stdout = writer.to(1), on_stderr = writer.to(1) })
+  end
+  return result
+end
+
+--- The terminal of a job on ours, until it ends or the detach key is pressed.
+---@async
+---@param context luarium.cli.Context
+---@param job luarium.Job
+---@param key string? the byte of the key that leaves, "" for none
+---@param again boolean whether to show the last screenful, and to have the program draw anew
+---@return luarium.JobResult? result nil when the user left
+---@return boolean? was_over it had ended before
+function M.attach(context, job, key, again)
+  local cols, rows = tty.size(1)
+  local seen, offset = modes.new(), 0
+  local show = writer.to(1)
+  if again then
+    local text, next_offset, status = look_back(job, rows or 24, seen)
+    if status.state ~= "running" then
+      show(text .. (text:find("[^\n]$") and "\r\n" or ""))
+      return job:wait({ max_output = 0 }), true
+    end
+    offset = next_offset
+    show(seen:enter() .. text)
+  end
+  local ok, result = pcall(in_raw_mode, context, key, function(input, leave)
+    if again and cols then
+      job:resize(cols, rows, { redraw = true })
+    end
+    return converse(job, input, leave, offset, seen)
+  end)
+  if not (ok and result) then
+    writer.of(1):push(seen:leave() .. "\r\n")
+  end
+  if not ok then
+    error(result, 0)
   end
   return result
 end
