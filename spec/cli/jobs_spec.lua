@@ -93,7 +93,7 @@ describe("luarium jobs", function()
   it("are completed", within(function(place)
     place:ok({ "exec", "-d", "--key", "build", "demo", "true" })
     for _, words in ipairs({ { "attach", "demo", "b" }, { "jobs", "demo", "--kill", "" },
-      { "jobs", "demo", "--remove=b" } }) do
+      { "jobs", "demo", "--remove=b" }, { "shell", "demo", "--attach=b" } }) do
       local text = place:ok({ "__complete", "--", compat.unpack(words) })
       assert.truthy(text:find("build\t", 1, true), text)
     end

@@ -98,6 +98,8 @@ describe("luarium shell --keep", function()
     scratch.sh("kill -9 " .. pid)
     terminal:see("Killed.*ready>")
     usable(terminal)
+    assert.equal("", scratch.sh(("for f in /proc/[0-9]*; do grep -q 'open_keys()' $f/cmdline && grep -q %s $f/environ "
+      .. "&& echo $f; done 2>/dev/null; true"):format(place.dir)), "what connected us is left")
     terminal:enter("luarium shell demo -a")
     terminal:see("\nremembered\n+inside>")
     terminal:enter("echo $word again; exit")

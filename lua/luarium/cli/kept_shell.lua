@@ -96,6 +96,9 @@ end
 ---@param args table
 ---@return integer? code
 function M.open(context, box, command, args)
+  if not box:can("spawn") then
+    return nil -- the plain shell says what is missing
+  end
   local given = terminal.describe({ cwd = args.cwd, user = args.user, wait = 0 })
   local ok, job = pcall(start, box, command, given)
   if ok then

@@ -77,7 +77,8 @@ local function check_words(args)
   elseif args.key and not args.detach then
     options.usage_error("exec: --key goes with --detach", "luarium help exec")
   elseif args.detach and args.tty then
-    options.usage_error("exec: a detached command has no terminal: leave out --tty", "luarium help exec")
+    options.usage_error("exec: a detached command has no terminal: leave out --tty, or see `luarium shell --keep`",
+      "luarium help shell")
   end
 end
 
