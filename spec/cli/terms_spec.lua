@@ -42,13 +42,14 @@ describe("the error of a command", function()
       { { "jobs", "demo", "--remove", "long" }, "jobs: 'long' still runs: kill it first" },
       { { "cp", "/etc/passwd", "demo:/proc/x" }, "local: copy to /proc/x: No such file or directory" },
       { { "stop", "demo" }, "stop: provider 'local' has no 'stop': destroy it; its processes are yours" },
-      { { "snapshots" }, "snapshots: provider 'local' has no 'snapshots': keep your own list" },
+      { { "snapshots" }, "provider 'local' has no list of snapshots: --provider chooses another one" },
       { { "volumes", "--delete", "x" }, "volumes: provider 'local' has no 'volumes --delete': use the vendor's own tool" },
     }) do
       assert.equal("luarium: " .. case[2], first_line(place:run(case[1])))
     end
-    local err = json.decode(place:run({ "snapshots", "--json" }).stderr).error
-    assert.same({ "snapshots: provider 'local' has no 'snapshots': keep your own list", "snapshot_list" },
+    local err = json.decode(place:run({ "exec", "--json", "--user", "x", "demo", "true" }).stderr).error
+    assert.same({ "exec: provider 'local' runs everything as one user: leave out --user, or use docker or ssh",
+      "local.spawn" },
       { err.message, err.op })
   end))
 

@@ -168,7 +168,8 @@ describe("ssh: a host", function()
         local state_file = ("%s/home/.luarium/sandboxes/%s/state.json"):format(server.dir, box.id)
         -- A read of a FIFO waits for ever.
         scratch.sh(("mv %s %s.kept && mkfifo %s"):format(state_file, state_file, state_file))
-        local result = assert(remote.script(config.provider("host").state.machine.pool, 'cat "$1"', { state_file }, { limit = 0.5 }))
+        local result = assert(remote.script(config.provider("host").state.machine.pool, 'cat "$1"', { state_file },
+          { limit = 0.5 }))
         assert.is_true(result.timed_out)
         scratch.sh(("mv %s.kept %s"):format(state_file, state_file))
         assert.equal("in\n", box:exec("echo in").stdout)

@@ -9,8 +9,8 @@ local LOGIN = "exec \"$(command -v bash || command -v sh)\" -i"
 local function check_words(args)
   local given = args.keep and "--keep" or #args.rest > 0 and "a command" or args.cwd and "--cwd"
   if args.attach and given then
-    options.usage_error(("shell: --attach comes back to what runs: leave out %s; --attach=JOB tells which"):format(given),
-      "luarium help shell")
+    options.usage_error(("shell: --attach comes back to what runs: leave out %s; --attach=JOB tells which")
+      :format(given), "luarium help shell")
   end
 end
 
