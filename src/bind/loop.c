@@ -14,6 +14,7 @@
 static int loop_poll(lua_State *L) {
   struct lum_engine *eng = lum_bind_engine(L);
   double timeout = luaL_checknumber(L, 1);
+  luaL_argcheck(L, timeout < 1e15, 1, "expected milliseconds"); /* nor what is no number */
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   static const char *const states[] = {"done", "timeout", "woken", "idle"};
