@@ -23,7 +23,7 @@ if(NOT LUARIUM_SANITIZE)
 endif()
 
 # What the program's help and its hints speak of.
-install(FILES README.md CHANGELOG.md DESTINATION share/doc/luarium)
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION share/doc/luarium)
 install(DIRECTORY docs scripts DESTINATION share/doc/luarium)
 
 # For hosts: pkg-config and find_package(Luarium).

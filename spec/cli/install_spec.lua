@@ -10,6 +10,7 @@ describe("cmake --install", function()
       return result.stdout
     end
     sh('cmake --install "$(dirname "$1")" --prefix "$PWD/prefix"', place.program)
+    sh("test -s prefix/share/doc/luarium/LICENSE")
     sh("mkdir elsewhere; cp prefix/bin/luarium elsewhere/")
     local built = place.program
     place.program = place.dir .. "/elsewhere/luarium"

@@ -25,8 +25,7 @@ M.environment = {
 
 M.files = {
   { "./luarium.lua", "configuration of the project" },
-  { "~/.config/luarium/luarium.lua",
-    "configuration of the user, which wins over that of the project; $XDG_CONFIG_HOME counts" },
+  { "~/.config/luarium/luarium.lua", "that of the user, which wins over the project's; $XDG_CONFIG_HOME counts" },
 }
 
 local INTRODUCTION = "Luarium runs AI coding agents in sandboxes: a Lua script creates a sandbox, clones a repository "
