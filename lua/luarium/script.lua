@@ -285,9 +285,13 @@ function M.rows(declared, path)
   return rows
 end
 
+local written = { seconds = true, secret = true } -- in JSON too: "30m", "env:TOKEN"
+
 --- A value given as text becomes one of the declared type; other values are as they came from JSON.
 local function convert(row, given)
-  if not given.text then
+  if not given.text and written[row.type] and type(given.value) == "string" then
+    return converters[row.type](given.value)
+  elseif not given.text then
     return given.value
   elseif row.type == "list" and #given.texts > 1 then
     return given.texts
@@ -303,7 +307,7 @@ end
 
 --- What was given for a secret, without its value: what does not look like a variable may be one.
 local function shown_secret(given)
-  local variable = given.text and given.text:match("^env:([A-Z_][A-Z0-9_]*)$")
+  local variable = tostring(given.text or given.value):match("^env:([A-Z_][A-Z0-9_]*)$")
   return variable and variable .. ", which is not set" or "something else"
 end
 

@@ -46,6 +46,22 @@ describe("luarium run", function()
     assert.equal("n\t7\tinteger\tnil\tnil\tx+y\tnil\tnil\tluarium-out\n", result.stdout)
   end))
 
+  it("takes times and secrets in a file as they are written on the command line", within(function(place)
+    place.env.TOKEN = "t0ken-t0ken"
+    local text = [[return { inputs = { limit = "seconds", token = "secret" }, run = function(input)
+      print(input.limit, input.token)
+    end }]]
+    place:write("in.json", '{"limit": "1.5h", "token": "env:TOKEN"}')
+    assert.equal("5400.0\t[secret TOKEN]\n", script(place, text, { "-i", "in.json" }).stdout)
+    place:write("in.json", '{"limit": 90}')
+    assert.equal("90\tnil\n", script(place, text, { "-i", "in.json" }).stdout)
+    place:write("in.json", '{"limit": "soon", "token": "t0ken-t0ken"}')
+    local said = script(place, text, { "-i", "in.json" }).stderr
+    assert.matches("'limit': expected seconds, or such as 90s, 30m, 1.5h, 2d, got 'soon'", said, 1, true)
+    assert.matches("'token': expected env:VARIABLE, and the variable set, got something else", said, 1, true)
+    assert.falsy(said:find("t0ken", 1, true), said)
+  end))
+
   it("lists every fault of the inputs at once", within(function(place)
     local result = script(place, declared, { "nmae=x", "count=1.5", "ratio=much", "on=maybe", "map=[", "token=s3cret" })
     assert.equal(2, result.exit_code)
