@@ -220,6 +220,28 @@ for _, kind in ipairs(emulated.kinds) do
       job:kill()
     end))
 
+    it("one that puts other things where its records are is seen, killed and removed all the same", async(60, function()
+      for what, state in pairs({
+        ["mkdir d d/e; ln -s / root; mkfifo p"] = "running",
+        ["rm out err note; mkfifo out note probe; mkdir err"] = "running",
+        ["rm *; for f in spec owner exit note kill beat leader from flags out err; do mkfifo $f; done"] = "lost",
+        ["rm *; for f in spec owner exit note kill beat leader from flags out err; do mkdir $f; done"] = "lost",
+        ["rm owner; mkfifo owner"] = "lost",
+        ["rm *"] = "lost",
+      }) do
+        local name = word()
+        local job = box:job({ "sh", "-c", "echo begun; sleep 1000; :", name }, { key = "k" })
+        scratch.sh(("cd %s && { %s; }"):format(world.folder("k"), what))
+        assert.equal(state, job:status().state, what)
+        assert.equal(1, #box:jobs(), what)
+        job:kill()
+        local result = job:wait({ timeout = 20 })
+        assert.equal(state == "lost", result and result.lost, what)
+        job:remove()
+        assert.equal(0, count(name), what)
+      end
+    end))
+
     it("one that takes its own folder away ends, and leaves no process", async(20, function()
       local mark = word()
       local go = world.dir .. "/go" -- not before its start was answered, which would then be cut

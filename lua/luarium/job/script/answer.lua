@@ -4,11 +4,13 @@ return [==[
 sizes() {
   out_size=0 err_size=0
   [ -s out ] || [ -s err ] || return 0
-  list=$(LC_ALL=C ls -lnL err out 2>/dev/null)
+  list=$(LC_ALL=C ls -lndL err out 2>/dev/null)
   set -- ${list%%"$newline"*}
   err_size=$5
   set -- ${list#*"$newline"}
   out_size=$5
+  [ -f err ] || err_size=0
+  [ -f out ] || out_size=0
   case $err_size$out_size in *[!0-9]*|'') err_size=0 out_size=0 ;; esac
 }
 
@@ -36,7 +38,7 @@ tell() {
     fi
   fi
   print='' now='' label=''
-  { read -r print; read -r now; read -r label; } 2>/dev/null <spec
+  [ ! -f spec ] || { read -r print; read -r now; read -r label; } 2>/dev/null <spec
   printf 'luarium-job key=%s state=%s why=%s' "${PWD##*/}" $state "$why"
   flags
   case " $flags " in *' late '*) printf ' late=1' ;; esac

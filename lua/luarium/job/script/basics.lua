@@ -29,7 +29,7 @@ flags() {
 
 flag() {
   flags
-  case " $flags " in *" $1 "*) ;; *) printf '%s ' "$1" >>flags ;; esac
+  case " $flags " in *" $1 "*) ;; *) [ ! -f flags ] || printf '%s ' "$1" >>flags ;; esac
 }
 
 nap() { sleep "$1" 2>/dev/null || sleep 1; }

@@ -20,13 +20,11 @@ place() {
   return 1
 }
 
-# Goes into the folder d. What is no plain file there was put there by the command, and could hold a reader for ever.
+# Goes into the folder d. A record that is no plain file was put there by the command, and could hold a reader for ever:
+# each is looked at before it is opened.
 enter() {
   [ -d "$d" ] || exit 65
   cd "$d" 2>/dev/null && [ -r . ] || exit 47
-  for f in *; do
-    [ -f "$f" ] || [ ! -e "$f" ] || exit 49
-  done
 }
 
 exited() {
@@ -45,7 +43,7 @@ elsewhere() {
   case $value in
     *:flock)
       if command -v flock >/dev/null 2>&1; then
-        flock -n 9 9<spec 2>/dev/null
+        [ -f spec ] && flock -n 9 9<spec 2>/dev/null
         case $? in 0) return 1 ;; 1) return 0 ;; esac
       fi
       ;;
@@ -67,13 +65,18 @@ look() {
     .*[!0-9]*) fin= o_pid=0 o_start=0 o_end=0 ;;
   esac
   owned=$fin
-  [ "$owned" = . ] || o_cookie='' # a part of it would be that of others, too
+  if [ "$owned" != . ]; then
+    # A part of the cookie would be that of others, too; all of it is in the name of the folder.
+    o_cookie=$(readlink "$d" 2>/dev/null) o_start=''
+    o_cookie=${o_cookie##*.job.}
+    case ${#o_cookie}$o_cookie in 32*[!0-9a-f]*) o_cookie='' ;; 32*) ;; *) o_cookie='' ;; esac
+    state=lost why=damaged
+    return
+  fi
   exited && return
   boot=-
   { read -r boot; } 2>/dev/null </proc/sys/kernel/random/boot_id
-  if [ "$owned" != . ]; then
-    why=damaged
-  elif [ "$boot" != "$o_boot" ]; then
+  if [ "$boot" != "$o_boot" ]; then
     why=reboot
   elif born "$o_pid" && [ "$born" = "$o_born" ]; then
     return

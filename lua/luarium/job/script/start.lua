@@ -73,7 +73,7 @@ begin() {
   enter
   look
   was=
-  { read -r was; } 2>/dev/null <spec
+  [ ! -f spec ] || { read -r was; } 2>/dev/null <spec
   [ -z "$was" ] || [ "$was" = "$print" ] || exit 61
   [ "$o_cookie" != "$cookie" ] || ours=1
   clock

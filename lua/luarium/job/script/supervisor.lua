@@ -141,6 +141,7 @@ drain_kept() {
 local WATCHER = [==[
 # Gives up the oldest output of a stream that is too long; a job whose output cannot be shortened is ended.
 trim() {
+  [ -f "$1" ] || return 0
   size=$(wc -c <"$1")
   eval "from=\$$1_from"
   [ $((size - from)) -gt "$max" ] || return 0
@@ -155,6 +156,7 @@ trim() {
 }
 
 room() {
+  [ -f probe ] || [ ! -e probe ] || return
   printf '%4095s\n' '' 2>/dev/null >probe || flag full
   : >probe
 }
@@ -291,7 +293,7 @@ supervise() {
   exec 8<&-
   # Shells say nothing about SIGINT and SIGPIPE, and bash nothing about SIGTERM.
   note='' sig=0
-  { read -r note rest; } <note
+  [ ! -f note ] || { read -r note rest; } <note
   case "${LUARIUM_JOB_TERMINAL:+terminal }$code $note" in
     terminal*' ') ;; # the code is what a shell told of the command
     130*|141*) sig=1 ;;

@@ -16,7 +16,7 @@ members() {
     f=${f#/proc/}
     tree="$tree${f%/environ} "
   done
-  { read -r mark l_pid l_born fin; } 2>/dev/null <leader
+  [ ! -f leader ] || { read -r mark l_pid l_born fin; } 2>/dev/null <leader
   if [ "$mark$fin" = =. ] && born "$l_pid" && [ "$born" = "$l_born" ]; then
     case $tree in *" $l_pid "*) ;; *) tree="$tree$l_pid " ;; esac
     set -- $line
