@@ -75,4 +75,52 @@ check("a dialogue with echo", { needs = { "spawn", "pty" } }, function(c)
   expect.equal(process:wait().exit_code, 0, "exit code")
 end)
 
+--- `script`, without which nobody can hold the terminal of a job.
+local function need_script(c)
+  if c.box:exec("command -v script && command -v stty").exit_code ~= 0 then
+    c:skip("the sandbox has no `script`")
+  end
+end
+
+check("a job can have a terminal, which is left and come back to", { needs = { "spawn" } }, function(c)
+  need_script(c)
+  local job = c.box:job("stty -echo; echo ready $(stty size); while read -r word; do echo \"<$word>\"; done; exit 5",
+    { key = c:unique(), pty = true, cols = 101, rows = 37, wait = 0 })
+  c:defer(function()
+    job:kill()
+    job:remove()
+  end)
+  local first = job:connect()
+  c:defer(first.close, first)
+  read_until(first, "ready 37 101\r\n")
+  first:write("one\n")
+  read_until(first, "<one>\r\n")
+  first:close()
+  local offset = job:status().stdout_bytes
+  job:write("two\n")
+  local again = job:connect({ offset = offset })
+  c:defer(again.close, again)
+  again:write("three\n")
+  expect.equal(read_until(again, "<three>\r\n"), "<two>\r\n<three>\r\n", "what came since")
+  again:write("\4")
+  expect.equal(job:wait({ timeout = c:bound(20) }).exit_code, 5, "exit code")
+end)
+
+check("a job's terminal can be resized", { needs = { "spawn" } }, function(c)
+  need_script(c)
+  local job = c.box:job("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done",
+    { key = c:unique(), pty = true, wait = 0 })
+  c:defer(function()
+    job:kill()
+    job:remove()
+  end)
+  local connection = job:connect()
+  c:defer(connection.close, connection)
+  read_until(connection, "ready\r\n")
+  job:resize(101, 37)
+  read_until(connection, "37 101\r\n")
+  job:resize(101, 37, { redraw = true })
+  read_until(connection, "37 101\r\n")
+end)
+
 return topic

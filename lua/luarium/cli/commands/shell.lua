@@ -9,7 +9,7 @@ local LOGIN = "exec \"$(command -v bash || command -v sh)\" -i"
 local function check_words(args)
   local given = args.keep and "--keep" or #args.rest > 0 and "a command" or args.cwd and "--cwd"
   if args.attach and given then
-    options.usage_error(("shell: --attach comes back to what runs: leave out %s; --attach=JOB tells which")
+    options.usage_error(("shell: --attach comes back to what runs: leave out %s; --attach=JOB tells which one")
       :format(given), "luarium help shell")
   end
 end
@@ -27,8 +27,8 @@ end
 return {
   summary = "open a terminal in a sandbox",
   about = "Keys, colours, sizes and the exit code are those of the shell in the sandbox. Ctrl-] or the --detach-key\n"
-    .. "leaves, and that ends the shell and what it runs in the foreground, unless it was opened with --keep: then it\n"
-    .. "goes on, also when the connection breaks or Luarium is killed, and --attach comes back to it, from several\n"
+    .. "leaves, and that ends the shell and what it runs in the foreground, unless it was opened with --keep: then\n"
+    .. "it goes on, also when the connection breaks or Luarium is killed, and --attach comes back to it, from several\n"
     .. "terminals at once if need be. That takes `script` of util-linux or busybox in the sandbox. The sandbox itself\n"
     .. "stays. However Luarium ends, the terminal is put back as it was.",
   example = "luarium shell demo\nluarium shell demo -- htop\nluarium shell --keep demo -- claude\n"
