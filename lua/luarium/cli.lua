@@ -104,7 +104,7 @@ local function split(words)
     if group and (following == "--help" or following == "-h") then
       return "help", {}
     elseif group then
-      unknown_command(following, group)
+      unknown_command(following and following:sub(1, 1) ~= "-" and following or nil, group)
     end
     unknown_command(word)
   end
@@ -117,31 +117,6 @@ local function split(words)
   return name, rest
 end
 
-local function dispatch(words)
-  local options = require "luarium.cli.options"
-  local name, rest = split(words)
-  if not name then
-    local version = false
-    for _, word in ipairs(rest) do
-      version = version or word == "--version" or word == "-V"
-      if not version and word ~= "--help" and word ~= "-h" then
-        options.parse({ name = "", arguments = {}, options = {} }, rest) -- complains about what it does not know
-      end
-    end
-    name, rest = version and "version" or "help", {}
-  end
-  local command = M.command(name)
-  if options.wants_help(command, rest) then
-    local text = command.help and command.help(rest, command) or options.help(command)
-    io.stdout:write(text)
-    return M.codes.ok
-  end
-  local args = options.parse(command, rest)
-  local context = require("luarium.cli.context").new(args, command)
-  M.context = context
-  return command.run(args, context)
-end
-
 local function wants_json(words)
   for _, word in ipairs(words) do
     if word == "--" then
@@ -151,6 +126,33 @@ local function wants_json(words)
     end
   end
   return false
+end
+
+local function dispatch(words)
+  local options = require "luarium.cli.options"
+  local name, rest = split(words)
+  if not name then
+    local others, wanted = {}, "help"
+    for _, word in ipairs(rest) do
+      if word == "--version" or word == "-V" then
+        wanted = "version"
+      elseif word ~= "--help" and word ~= "-h" then
+        others[#others + 1] = word
+      end
+    end
+    options.parse({ name = "", arguments = {}, options = {} }, others) -- complains about what it does not know
+    name, rest = wanted, wanted == "version" and others or {}
+  end
+  local command = M.command(name)
+  if options.wants_help(command, rest) then
+    local text = command.help and command.help(rest, command) or options.help(command)
+    M.context = require("luarium.cli.context").new({ json = wants_json(words) }, command)
+    return M.context:write(text)
+  end
+  local args = options.parse(command, rest)
+  local context = require("luarium.cli.context").new(args, command)
+  M.context = context
+  return command.run(args, context)
 end
 
 --- Runs the command line and returns the exit code of the process.

@@ -29,12 +29,21 @@ describe("luarium", function()
     assert.equal(("luarium %s (Lua 5.4)\n"):format(version), place:ok({ "version" }))
     assert.equal(place:ok({ "version" }), place:ok({ "--version" }))
     assert.equal(version, json.decode(place:ok({ "--json", "version" })).version)
+    assert.equal(version, json.decode(place:ok({ "--version", "--json" })).version)
+    assert.equal(version, json.decode(place:ok({ "--json", "-V" })).version)
   end))
 
   local wrong = {
     { { "lss" }, "there is no command 'lss': did you mean 'ls'?" },
     { { "provider", "nwe" }, "there is no command 'provider nwe': did you mean 'provider new'?" },
     { { "provider" }, "provider: expected one of new, test" },
+    { { "--version", "--nope" }, "unknown option '--nope'" },
+    { { "create", "--memory", "0" }, "option --memory: expected more than 0 bytes, or such as 512m or 2g, got '0'" },
+    { { "create", "--memory", "9999999999t" }, "option --memory: expected more than 0 bytes" },
+    { { "create", "--cwd", "" }, "create: option --cwd is empty" },
+    { { "ls", "--config=" }, "ls: option --config is empty" },
+    { { "cp", "", "box:" }, "cp: from is empty" },
+    { { "destroy", "" }, "destroy: box is empty" },
     { { "create", "--nmae", "x" }, "create: unknown option '--nmae': did you mean '--name'?" },
     { { "create", "--name" }, "create: option --name needs its NAME" },
     { { "create", "--json=1" }, "create: option --json takes no value" },
@@ -84,6 +93,7 @@ describe("luarium", function()
     local result = place:run({ "--json", "exec", "nobody", "true" })
     assert.equal(125, result.exit_code)
     local err = json.decode(result.stderr).error
+    assert.equal("provider: expected one of new, test", json.decode(place:run({ "provider", "--json" }).stderr).error.message)
     assert.same({ "not_found", "there is no sandbox 'nobody'", 125 }, { err.kind, err.message, err.exit_code })
     assert.equal(2, json.decode(place:run({ "lss", "--json" }).stderr).error.exit_code)
   end))
@@ -183,7 +193,8 @@ describe("luarium", function()
       1, true)
     assert.matches("me 1 1 1 true  \n", asked("-u", "me", "--cpu", "1", "--memory", "1", "--disk", "1", "--network",
       "on"), 1, true)
-    assert.matches("--memory: expected bytes, or such as 512m or 2g, got 'much'", asked("--memory", "much"), 1, true)
+    assert.matches("--memory: expected more than 0 bytes, or such as 512m or 2g, got 'much'",
+      asked("--memory", "much"), 1, true)
     local said = place:run({ "create", "--provider", "local", "--port", "9000:80" }).stderr
     assert.matches("provider 'local' cannot do --port", said, 1, true)
   end))

@@ -9,7 +9,8 @@ describe("output", function()
     place:ok({ "create", "-n", "demo" })
     local line = [["$0" "$@" >/dev/full]]
     for words, code in pairs({ [{ "ls" }] = 1, [{ "exec", "--json", "demo", "echo text" }] = 125,
-      [{ "create", "--json" }] = 1 }) do
+      [{ "create", "--json" }] = 1,
+      [{ "ls", "--help" }] = 1, [{ "help" }] = 1 }) do
       local result = place:run({}, { argv = { "sh", "-c", line, place.program, table.unpack(words) } })
       assert.equal(code, result.exit_code)
       assert.match("No space left on device", result.stderr)

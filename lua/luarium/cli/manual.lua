@@ -33,11 +33,12 @@ local INTRODUCTION = "Luarium runs AI coding agents in sandboxes: a Lua script c
   .. "end, or its name."
 
 local JSON = "With --json standard output has JSON, one value a line: `run` every event and at the end the result, "
-  .. "`logs` every record, others one value. An error is one line on standard error, with its `kind`, "
-  .. "`message`, `hint` and `exit_code`. Each line is UTF-8. A text that is not, such as the output of "
-  .. "`cat photo.jpg`, has U+FFFD in place of each wrong byte, and the exact bytes beside it: `stdout` is "
-  .. "then joined by `stdout_base64`, `text` by `text_base64`, and so is any other field; beside a list of "
-  .. "texts that is a list. Output that comes in pieces is never cut within a character."
+  .. "`logs` every record, others one value; help and the script of `completion` stay text. An error is one "
+  .. "line on standard error, with its `kind`, `message`, `hint` and `exit_code`. Each line is UTF-8. A text "
+  .. "that is not, such as the output of `cat photo.jpg`, has U+FFFD in place of each wrong byte, and the "
+  .. "exact bytes beside it: `stdout` is then joined by `stdout_base64`, `text` by `text_base64`, and so is "
+  .. "any other field; beside a list of texts that is a list. Output that comes in pieces is never cut within "
+  .. "a character."
 
 --- A row of an option as in the help: -n, --name NAME.
 local function option_rows(rows)

@@ -61,6 +61,7 @@ local function by_flag(command)
   return rows
 end
 
+local MOST_BYTES = 2 ^ 53 -- all that a number holds exactly
 local UNITS = { [""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3, t = 1024 ^ 4 }
 
 local converters = {
@@ -84,7 +85,8 @@ local converters = {
   end,
   size = function(text)
     local n, unit = text:lower():match("^(%d+%.?%d*)([kmgt]?)$")
-    return n and math.floor(tonumber(n) * UNITS[unit]) or nil, "bytes, or such as 512m or 2g"
+    local bytes = n and math.floor(tonumber(n) * UNITS[unit]) or 0
+    return bytes > 0 and bytes <= MOST_BYTES and bytes or nil, "more than 0 bytes, or such as 512m or 2g"
   end,
   seconds_or_none = function(text)
     return duration.parse(text), duration.FORM
@@ -129,6 +131,9 @@ function Reader:convert(row, label, text)
       self:fail("%s: expected %s, got '%s'", label, expected, text)
     end
     return value
+  end
+  if text == "" then
+    self:fail("%s is empty", label)
   end
   for _, choice in ipairs(row.choices or { text }) do
     if choice == text then
