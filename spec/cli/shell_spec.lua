@@ -78,6 +78,11 @@ describe("luarium shell", function()
     terminal:enter("kill -9 $(ps -o ppid= -p $$)")
     terminal:see("Killed.*ready>")
     usable(terminal)
+    terminal:enter("clear; luarium shell demo -- env PS1='inside> ' sh")
+    terminal:see("^inside>")
+    terminal:enter("kill -9 -$(ps -o pgid= -p $(ps -o ppid= -p $$) | tr -d ' ')") -- all of its group
+    terminal:see("Killed.*ready>")
+    usable(terminal)
   end))
 
   it("takes a large paste whole", within(80, 24, function(terminal, place)

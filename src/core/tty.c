@@ -38,6 +38,7 @@ static _Noreturn void guard(int tty, int pipe_fd, const struct termios *mode, co
   static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTOU, SIGPIPE};
   for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
     signal(ignored[i], SIG_IGN);
+  setsid(); /* or kill -9 of our group, as a shell's `kill -9 %1`, would end both */
   int high = fcntl(pipe_fd, F_DUPFD, 3);
   if (dup2(tty, 0) != 0 || dup2(high, 1) != 1)
     _exit(1);
