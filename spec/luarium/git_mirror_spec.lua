@@ -170,6 +170,11 @@ describe("git mirror", function()
     assert.equal("drwx------", sh("ls -ld $1/cache/git/*.git", folder):sub(1, 10))
   end)
 
+  it_in("is of an address, and the refusal of a path shows how it is written as one", function(box)
+    local _, err = luarium.try(box.clone, box, "/srv/app", { mirror = true })
+    assert.matches("write the path as file:///srv/app", err.message, 1, true)
+  end)
+
   it_in("shares one bundle among clones and removes it", { provider = "spec_apart" }, function(box, folder)
     local address = server:url("open", fresh("head -c 200000 /dev/urandom >f"))
     luarium.map({ 1, 2, 3, 4, 5, 6 }, function(i)

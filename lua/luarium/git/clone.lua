@@ -185,7 +185,10 @@ end
 local function way_of(job)
   local options, scheme = job.options, job.address.scheme
   if options.mirror == false or scheme == "path" or scheme == "git" then
-    if options.mirror then
+    if options.mirror and scheme == "path" then
+      errors.raise("invalid", ("git.clone: a mirror is of an address: write the path as file://%s"):format(
+        job.address.path))
+    elseif options.mirror then
       errors.raise("invalid", "git.clone: there are mirrors of https, http, ssh and file addresses only: leave out "
         .. "mirror = true")
     end
