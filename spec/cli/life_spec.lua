@@ -84,6 +84,10 @@ describe("the life of a sandbox, by commands:", function()
     assert.equal("base\t" .. base.id .. "\n", place:ok({ "__complete", "--", "snapshots", "--delete", "b" }))
     assert.equal("--delete=base\t" .. base.id .. "\n",
       place:ok({ "__complete", "--", "--provider", "saving", "snapshots", "--delete=b" }))
+    local again = place:run({ "snapshot", "demo", "--name", "again" })
+    assert.equal(("luarium: saved as again; `luarium create --image %s` begins with it\n"):format(
+      (again.stdout:gsub("\n", ""))), again.stderr)
+    place:ok({ "snapshots", "--delete", "again" })
     assert.matches("there is one named 'base' already", (fails(place, 1, { "snapshot", "demo", "-n", "base" })), 1, true)
     local said = fails(place, 1, { "snapshots", "--delete", "nothing", "--delete", id })
     assert.matches("1 of 2 could not be deleted; nothing: ", said, 1, true)

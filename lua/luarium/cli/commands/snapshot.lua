@@ -25,7 +25,8 @@ return {
         context:print_json({ id = made.id, name = made.name, image = made.image, sandbox = box.id })
       else
         context:print("%s", made.id or made.name)
-        context:note("luarium: saved as %s", made.name)
+        context:note("luarium: saved as %s; `luarium create --image %s` begins with it", made.name,
+          made.image or made.id or made.name)
       end
     end)
   end,
