@@ -172,7 +172,7 @@ return provider.define {
     mounts = { type = "strings", about = "more folders of the host that may be read" },
   },
   accepts = { "network" },
-  ignores = { "image", "cpu", "memory", "disk" },
+  ignores = { "image", "cpu", "memory", "disk", "options" },
   unsupported = { stop = "destroy it", url = "create it with network = true and use http://127.0.0.1:PORT" },
 
   place = base.place,

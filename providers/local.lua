@@ -291,7 +291,7 @@ return provider.define {
     dir = { about = "where the sandboxes are kept; default: the state folder" },
   },
   accepts = { "cwd" },
-  ignores = { "image", "cpu", "memory", "disk" },
+  ignores = { "image", "cpu", "memory", "disk", "options" },
   gives = { "network", "ports" },
   unsupported = {
     stop = "destroy it; its processes are yours",

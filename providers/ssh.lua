@@ -50,7 +50,7 @@ return provider.define {
   docs = "docs/ssh.md",
   config = config,
   accepts = { "cwd" },
-  ignores = { "image", "cpu", "memory", "disk" },
+  ignores = { "image", "cpu", "memory", "disk", "options" },
   gives = { "network", "ports" },
   unsupported = { stop = "destroy it" },
 

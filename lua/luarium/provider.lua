@@ -22,7 +22,7 @@ local definition_mt = { __name = "luarium.ProviderDefinition" }
 ---@field config table<string, table>? rows of luarium.check, plus env (variable), secret, default and about
 ---@field unsupported table<string, string>? operation -> what to use instead, where the contract's advice does not fit
 ---@field emulated table<string, boolean>? operations that the adapter brings, but builds from others
----@field ignores string[]? create options without meaning here
+---@field ignores string[]? create options without meaning here; "options": it has none of its own
 ---@field accepts string[]? create options beyond name, env, labels, timeout and options that it honours
 ---@field gives string[]? "network", "ports": what every sandbox has anyway, so that asking for just that is fine
 ---@field owns_lifetime boolean? the vendor itself ends a sandbox when its time is over

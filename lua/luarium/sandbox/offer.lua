@@ -7,7 +7,7 @@ local provider = require "luarium.provider"
 
 local M = {}
 
-local ALWAYS = { "provider", "name", "env", "labels", "timeout", "options" }
+local ALWAYS = { "provider", "name", "env", "labels", "timeout" }
 
 local function set_of(...)
   local set = {}
@@ -42,6 +42,7 @@ function M.check(instance, options)
   local definition, ignored = instance.definition, {}
   local takes, ignores = set_of(ALWAYS, definition.accepts or {}), set_of(definition.ignores or {})
   local gives = set_of(definition.gives or {})
+  takes.options = not ignores.options or next(options.options or {}) == nil
   for _, key in ipairs(check.keys(options)) do
     if not takes[key] and ignores[key] then
       ignored[#ignored + 1] = key
