@@ -9,6 +9,7 @@ local json = require "luarium.json"
 local native = require "luarium.native"
 local progress = require "luarium.provider.progress"
 local provider = require "luarium.provider"
+local states = require "luarium.provider.state"
 
 local fs, process = native.fs, native.process
 
@@ -48,7 +49,7 @@ local function read_state(self, external_id)
   if not text then
     return nil, err.kind == "not_found" and gone({ external_id = external_id }) or err
   end
-  return json.decode_plain(text)
+  return states.decode(text, external_id)
 end
 
 local function write_state(self, external_id, state)
@@ -103,13 +104,6 @@ local function create(self, spec)
   return { external_id = spec.id, status = "running", cwd = folders.work, expires_at = state.expires_at }
 end
 
-local function describe(state)
-  return {
-    external_id = state.id, status = "running", name = state.name, labels = state.labels or {},
-    created_at = state.created_at, expires_at = state.expires_at, cwd = state.work,
-  }
-end
-
 local function get(self, external_id)
   local state, err = read_state(self, external_id)
   if not state then
@@ -122,7 +116,7 @@ local function get(self, external_id)
     end
     return nil, gone({ external_id = external_id })
   end
-  return describe(state)
+  return states.describe(state)
 end
 
 local function list(self)
@@ -138,7 +132,7 @@ local function list(self)
     if entry.name:match("^sbx_%w+$") then
       local state = read_state(self, entry.name)
       -- Without a state it was cut off while it was made: it is listed all the same, so that it can be destroyed.
-      found[#found + 1] = state and type(state.id) == "string" and describe(state)
+      found[#found + 1] = state and states.describe(state)
         or { external_id = entry.name, status = "broken", labels = {} }
     elseif entry.name:match("^sbx_%w+%.gone$") then -- a destroy that runs, or was cut off
       found[#found + 1] = { external_id = entry.name:sub(1, -6), status = "destroying", labels = {} }

@@ -81,6 +81,27 @@ describe("after a crash", function()
     assert.is_false(fs.exists(folder .. "/state/local/sbx_01half0made"))
   end))
 
+  it("a sandbox whose state is damaged is told of, and destroyed by its id", crash_test(function(folder)
+    local box = luarium.create()
+    local instance, id = config.provider("local"), box.id
+    local function with(fields)
+      return ('{"id":"%s"%s}'):format(id, fields)
+    end
+    for text, fault in pairs({ ["{"] = "json: ", ["null"] = "a table, got a nil", ["3"] = "a table, got a number",
+      ["{}"] = "the field 'id' is missing", ['{"id":"sbx_other"}'] = "that of another one",
+      [with ',"expires_at":"soon"'] = "the field 'expires_at' is a string", [with ',"labels":3'] = "'labels'" }) do
+      assert(task.await(fs.write_file(folder .. "/state/local/" .. id .. "/state.json", text)))
+      local facts, err = instance:call("get", id, {})
+      assert.is_nil(facts)
+      assert.equal("protocol", err.kind)
+      assert.truthy(err.message:find("damaged: ", 1, true) and err.message:find(fault, 1, true), err.message)
+      local found = instance:call("list")
+      assert.same({ { external_id = id, status = "broken", labels = {} } }, found)
+    end
+    assert.is_true(luarium.destroy(id))
+    assert.is_false(fs.exists(folder .. "/state/local/" .. id))
+  end))
+
   it("a destroy that was cut off is finished by the next one", crash_test(function(folder)
     local box = luarium.create()
     local record = registry.get(box.id)

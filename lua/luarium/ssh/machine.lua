@@ -9,6 +9,7 @@ local pool = require "luarium.ssh.pool"
 local remote = require "luarium.ssh.remote"
 local scripts = require "luarium.ssh.scripts"
 local shell = require "luarium.provider.emulate.shell"
+local states = require "luarium.provider.state"
 local task = require "luarium.task"
 local trim_end = require("luarium.text").trim_end
 
@@ -83,13 +84,6 @@ local function script(self, what, text, args, id, seconds)
   return result.stdout
 end
 
-local function describe(state)
-  return {
-    external_id = state.id, status = "running", name = state.name, labels = state.labels or {},
-    created_at = state.created_at, expires_at = state.expires_at, cwd = state.work,
-  }
-end
-
 -- ---- life ----
 
 ---@async
@@ -139,7 +133,7 @@ local function read_state(self, id)
   if not text then
     return nil, err
   end
-  return json.decode_plain(text)
+  return states.decode(text, id)
 end
 
 ---@async
@@ -157,7 +151,7 @@ function Machine:get(id)
     end
     return nil, gone(id)
   end
-  return describe(state)
+  return states.describe(state)
 end
 
 ---@async
@@ -174,9 +168,9 @@ function Machine:list()
     if suffix == ".gone" then -- a destroy that runs, or was cut off
       found[#found + 1] = { external_id = id, status = "destroying", labels = {} }
     elseif id and suffix == "" then
-      local value = json.decode_plain(state)
+      local value = states.decode(state, id)
       -- Without a state it was cut off while it was made: it is listed all the same, so that it can be destroyed.
-      found[#found + 1] = type(value) == "table" and value.id == id and describe(value)
+      found[#found + 1] = value and states.describe(value)
         or { external_id = id, status = "broken", labels = {} }
     end
   end
