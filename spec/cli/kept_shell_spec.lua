@@ -2,6 +2,7 @@
 local async = require "spec.support.async"
 local bwrap = require "spec.support.bwrap"
 local dockerd = require "spec.support.dockerd"
+local job_world = require "spec.support.job_world"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local scratch = require "spec.support.scratch"
@@ -76,6 +77,30 @@ local function comes_and_goes(terminal, place)
   assert.equal("finished", state(place, "shell-1"))
 end
 
+local OURS = [[for f in /proc/[0-9]*; do tr '\0' ' ' <$f/cmdline | grep -q '^luarium shell --keep' &&
+  grep -q %s $f/environ && echo ${f#/proc/}; done 2>/dev/null; true]]
+
+local CONNECTIONS = [[for f in /proc/[0-9]*; do case $(readlink $f/cwd) in "$HOME"/.luarium/jobs/*)
+  grep -q 'open_keys()' $f/cmdline && echo $f ;; esac; done 2>/dev/null; true]]
+
+local function is_killed(terminal, place)
+  terminal:enter(INSIDE)
+  terminal:see("\ninside>")
+  terminal:enter("word=remembered; echo $word")
+  terminal:see("\nremembered\n")
+  assert.truthy(place:ok({ "exec", "demo", CONNECTIONS }) ~= "")
+  scratch.sh("kill -9 " .. assert(scratch.sh(OURS:format(place.dir)):match("%d+"), "no process of ours"))
+  terminal:see("Killed.*ready>")
+  usable(terminal)
+  job_world.until_true("nothing of the connection is left", function()
+    return place:ok({ "exec", "demo", CONNECTIONS }) == ""
+  end)
+  terminal:enter("clear; luarium shell demo -a")
+  terminal:see("\nremembered\n+inside>")
+  terminal:enter("echo $word again; exit")
+  terminal:see("\nremembered again\n")
+end
+
 describe("luarium shell --keep", function()
   it("goes on without us: local", within({ "local" }, comes_and_goes))
 
@@ -86,25 +111,7 @@ describe("luarium shell --keep", function()
     it("goes on without us: bubblewrap", within({ "bubblewrap" }, comes_and_goes))
   end
 
-  it("outlives a kill -9, and the terminal stays usable", within({ "local" }, function(terminal, place)
-    terminal:enter("luarium shell -k demo -- env PS1='inside> ' sh")
-    terminal:see("\ninside>")
-    terminal:enter("word=remembered; echo $word")
-    terminal:see("\nremembered\n")
-    local pid = place:ok({ "exec", "demo", "--", "sh", "-c",
-      "for f in /proc/[0-9]*; do tr '\\0' ' ' <$f/cmdline 2>/dev/null | grep -q '^luarium shell -k demo ' "
-      .. "&& echo ${f#/proc/}; done; true" }):match("%d+")
-    assert(pid, "no process of ours was found")
-    scratch.sh("kill -9 " .. pid)
-    terminal:see("Killed.*ready>")
-    usable(terminal)
-    assert.equal("", scratch.sh(("for f in /proc/[0-9]*; do grep -q 'open_keys()' $f/cmdline && grep -q %s $f/environ "
-      .. "&& echo $f; done 2>/dev/null; true"):format(place.dir)), "what connected us is left")
-    terminal:enter("luarium shell demo -a")
-    terminal:see("\nremembered\n+inside>")
-    terminal:enter("echo $word again; exit")
-    terminal:see("\nremembered again\n")
-  end))
+  it("outlives a kill -9, and the terminal stays usable: local", within({ "local" }, is_killed))
 
   it("is for several at once", within({ "local" }, function(terminal, place)
     terminal:enter(INSIDE)
@@ -238,6 +245,8 @@ describe("luarium shell --keep over ssh", function()
 
   it("goes on without us", within(entry, comes_and_goes))
 
+  it("outlives a kill -9", within(entry, is_killed))
+
   it("outlives a cut connection", within(entry, function(terminal)
     terminal:enter(INSIDE .. "; echo code $?")
     terminal:see("\ninside>")
@@ -274,6 +283,10 @@ describe("luarium shell --keep in a container", function()
   it("goes on without us", within(function()
     return { "docker", host = engine.host, image = "script:spec" }, engine
   end, comes_and_goes))
+
+  it("outlives a kill -9", within(function()
+    return { "docker", host = engine.host, image = "script:spec" }, engine
+  end, is_killed))
 
   it("ends with it", within(function()
     return { "docker", host = engine.host, image = "script:spec" }, engine
