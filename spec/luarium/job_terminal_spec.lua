@@ -31,7 +31,7 @@ for _, kind in ipairs(emulated.kinds) do
       world = job_world.new({ kind = kind })
       box = world.sandbox
       if kind.name == "busybox alone" then -- Debian's has none of its own
-        scratch.sh(("ln -s $(command -v script) %s/script"):format(world.programs))
+        scratch.sh(("cd %s && { [ -e script ] || ln -s $(command -v script) script; }"):format(world.programs))
       end
     end)
 

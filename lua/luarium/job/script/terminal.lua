@@ -8,7 +8,6 @@ local M = {}
 --- The job's command: a text for the shell comes as its argument, and runs on the terminal.
 M.holder = [==[
 folder=$LUARIUM_JOB_FOLDER
-first=$LUARIUM_JOB_TERMINAL
 LUARIUM_JOB_RUN=$1
 export LUARIUM_JOB_RUN
 nap() { sleep "$1" 2>/dev/null || sleep 1; }
