@@ -101,16 +101,6 @@ end
 
 -- ---- files ----
 
-local function read(path)
-  local file, message, code = io.open(path, "rb")
-  if not file then
-    return nil, message, code
-  end
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
 --- One of Lua's tables for a file that may write into it without changing it for the program.
 local function copied(library)
   local copy = {}
@@ -123,7 +113,7 @@ end
 --- Loads one configuration file. Raises `invalid` with the file's own line when it is broken.
 ---@param path string
 function M.load_file(path)
-  local text, message = read(path)
+  local text, message = require("luarium.text").of_file(path)
   if not text then
     errors.raise("not_found", ("the configuration file %s cannot be read: %s"):format(path, message))
   end

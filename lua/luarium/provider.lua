@@ -131,8 +131,11 @@ local function load_lua(name, path)
   if not file then
     return nil
   end
-  local text = file:read("*a")
+  local text, why = file:read("*a")
   file:close()
+  if not text then
+    errors.raise("invalid", ("provider %s: %s cannot be read: %s"):format(name, path, why))
+  end
   local chunk, message = load(text, "@" .. path, "t")
   if not chunk then
     errors.raise("invalid", "provider " .. name .. ": " .. message)

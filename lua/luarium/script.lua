@@ -56,21 +56,13 @@ end
 -- ---- reading ----
 
 local function read(path)
-  local file, message
+  local text, reason
   if path == "-" then
-    file = io.stdin
+    text, reason = io.stdin:read("*a")
   else
-    file, message = io.open(path, "rb")
-  end
-  local text
-  if file then
-    text, message = file:read("*a")
-    if path ~= "-" then
-      file:close()
-    end
+    text, reason = require("luarium.text").of_file(path)
   end
   if not text then
-    local reason = tostring(message):gsub("^" .. path:gsub("%p", "%%%0") .. ": ", "")
     errors.raise("not_found", ("the script %s cannot be read: %s"):format(path, reason),
       { data = { hint = "luarium help run" } })
   end

@@ -9,4 +9,19 @@ function M.trim_end(text)
   return text:match("^.*%S") or ""
 end
 
+--- All of a file, or nil and the reason without the path. A folder can be opened, but not read.
+---@param path string
+---@return string? text
+---@return string? reason
+function M.of_file(path)
+  local file, reason = io.open(path, "rb")
+  if not file then
+    return nil, reason:sub(1, #path + 2) == path .. ": " and reason:sub(#path + 3) or reason
+  end
+  local text
+  text, reason = file:read("*a")
+  file:close()
+  return text, reason
+end
+
 return M

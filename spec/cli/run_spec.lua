@@ -74,6 +74,8 @@ describe("luarium run", function()
     assert.falsy(result.stderr:find("s3cret", 1, true))
     assert.matches("'token': expected env:VARIABLE, and the variable set, got NO_SUCH_VARIABLE, which is not set",
       script(place, declared, { "name=n", "token=env:NO_SUCH_VARIABLE" }).stderr, 1, true)
+    place:write("in.json", '["name", 3]')
+    assert.truthy(script(place, declared, { "-i", "in.json" }).stderr:find("in.json: expected a JSON object\n", 1, true))
     place:write("in.json", '{"name": 3}')
     assert.truthy(script(place, declared, { "-i", "in.json" }).stderr:find("'name': expected text, got 3\n", 1, true))
     result = script(place, declared, { "nmae=x", "token=s3cret" })
@@ -136,6 +138,17 @@ describe("luarium run", function()
     assert.truthy(result.stderr:find("the script missing.lua cannot be read: No such file", 1, true), result.stderr)
     result = place:run({ "run", "." })
     assert.truthy(result.stderr:find("the script . cannot be read: Is a directory", 1, true), result.stderr)
+    place:write("script.lua", "")
+    for words, fault in pairs({
+      [{ "run", "script.lua", "-i", "." }] = "the input file . cannot be read: Is a directory\n",
+      [{ "run", "script.lua", "-i", "none" }] = "the input file none cannot be read: No such file or directory\n",
+      [{ "--config", ".", "ls" }] = "the configuration file . cannot be read: Is a directory\n",
+      [{ "--config", "none", "ls" }] = "the configuration file none cannot be read: No such file or directory\n",
+      [{ "--state-dir", "script.lua", "create" }] = "\nhint: something else of that name is in the way\n",
+    }) do
+      result = place:run(words)
+      assert.truthy(result.stderr:find(fault, 1, true), result.stderr)
+    end
   end))
 
   it("takes a script from standard input, with a #! line", within(function(place)

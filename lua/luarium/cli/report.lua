@@ -25,6 +25,7 @@ local hints_by_command = {
 }
 
 local hints_by_name = {
+  EEXIST = "something else of that name is in the way",
   EAGAIN = "raise the limits of processes and memory (`ulimit -u`, `ulimit -v`), or wait until some are free",
   EACCES = "check who owns the path, and its mode",
   ENOSPC = "free some space; `luarium doctor` shows the disk of the state folder",

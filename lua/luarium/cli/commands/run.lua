@@ -5,14 +5,12 @@ local options = require "luarium.cli.options"
 local LOOK_SECONDS = 5 -- at what a script declares
 
 local function read_json(path)
-  local file, message = io.open(path, "rb")
-  if not file then
-    options.usage_error(("the input file cannot be read: %s"):format(message), "luarium help run")
+  local text, reason = require("luarium.text").of_file(path)
+  if not text then
+    options.usage_error(("the input file %s cannot be read: %s"):format(path, reason), "luarium help run")
   end
-  local text = file:read("*a")
-  file:close()
-  local value, err = require("luarium.json").decode_plain(text or "")
-  if err or type(value) ~= "table" then
+  local value, err = require("luarium.json").decode_plain(text)
+  if err or type(value) ~= "table" or #value > 0 then
     options.usage_error(("%s: expected a JSON object%s"):format(path, err and ": " .. err.message or ""),
       "luarium help run")
   end
