@@ -31,6 +31,7 @@ end
 describe("completion", function()
   local cases = {
     { "luarium exe", { "exec" } },
+    { "~/bin/luarium exe", { "exec" } },
     { "luarium st", { "start", "stop" } },
     { "luarium stop d", { "demo" } },
     { "luarium extend demo 15", { "15d", "15h", "15m", "15s" } },
@@ -46,6 +47,7 @@ describe("completion", function()
   }
   for _, shell in ipairs({ "bash", "fish" }) do
     it("in " .. shell, within(function(place)
+      place:run({}, { argv = { "sh", "-c", 'mkdir bin && ln -s "$0" bin', place.program } })
       for _, case in ipairs(cases) do
         assert.same(case[2], offered(place, shell, case[1]), case[1])
       end
@@ -57,7 +59,9 @@ describe("completion", function()
       terminal:enter("zsh -f")
       terminal:enter("PS1='zsh> '; autoload -Uz compinit; compinit -u -d .zcompdump; eval \"$(luarium completion zsh)\"; clear")
       terminal:see("^zsh>")
-      terminal:keys("luarium exec --time", "Tab")
+      terminal:enter("mkdir bin; ln -s " .. place.program .. " bin; clear")
+      terminal:see("^zsh>\n")
+      terminal:keys("~/bin/luarium exec --time", "Tab")
       terminal:see("luarium exec %-%-timeout")
       terminal:keys("1 d", "Tab")
       terminal:see("%-%-timeout 1 demo")

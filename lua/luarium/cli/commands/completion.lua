@@ -13,7 +13,7 @@ _luarium() {
   COMPREPLY=()
   while IFS=$'\t' read -r candidate _; do
     if [[ $candidate == :files ]]; then files=yes; else COMPREPLY+=("$candidate"); fi
-  done < <("${words[0]}" __complete -- "${words[@]:1}" "$current" 2>/dev/null)
+  done < <("${words[0]/#\~\//$HOME/}" __complete -- "${words[@]:1}" "$current" 2>/dev/null)
   if [[ -n $files ]]; then
     local prefix= mixed=${#COMPREPLY[@]} quoted
     [[ $current == --*=* || $current == [a-zA-Z_]*=* ]] && prefix=${current%%=*}=
@@ -54,7 +54,7 @@ _luarium() {
     word=${line%%$'\t'*} about=${line#*$'\t'}
     word=${word//:/\\:}
     if [[ $word == *[=/] || $word == *\\: ]]; then joined+=("$word:$about"); else found+=("$word:$about"); fi
-  done < <(${words[1]} __complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)
+  done < <("${words[1]/#\~\//$HOME/}" __complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)
   (( ${#found} )) && _describe luarium found
   (( ${#joined} )) && _describe luarium joined -S ''
   (( files )) && { compset -P '[a-zA-Z_-]*='; _files; }
@@ -68,7 +68,8 @@ scripts.fish = [==[
 function __luarium_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
-    for line in ($words[1] __complete -- $words[2..-1] "$current" 2>/dev/null)
+    set -l program (string replace -r '^~/' $HOME/ -- $words[1])
+    for line in ($program __complete -- $words[2..-1] "$current" 2>/dev/null)
         if test "$line" = :files
             __fish_complete_path (string replace -r '^[A-Za-z_-]+=' '' -- "$current")
         else
