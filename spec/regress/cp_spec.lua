@@ -65,6 +65,25 @@ for _, provider in ipairs({ "local", "bubblewrap" }) do
       assert.equal("f\n", place:ok({ "exec", "b", "cat file; rmdir into/f" }))
     end))
 
+    it("takes what has no name of its own for its contents, and goes nowhere else", within(function(place)
+      place:ok({ "cp", "tree/sub/..", "b:up/" })
+      place:ok({ "cp", "tree/sub/../", "b:." })
+      place:ok({ "exec", "b", "test -f f -a -f sub/g -a -f up/f -a -f up/sub/g" })
+      place:run({}, { argv = { "mkdir", "-p", "here/out" } })
+      place:ok({ "cp", "b:up/sub/..", "here/out" })
+      assert.equal("out\n", place:run({}, { argv = { "ls", "here" } }).stdout)
+      assert.equal("new\nx\n", place:read("here/out/f") .. place:read("here/out/sub/g"))
+      for _, ends in ipairs({ { "/", "b:." }, { "b:/", "here" } }) do
+        local result = place:run({ "cp", "--exclude", "*", table.unpack(ends) })
+        if provider == "local" then -- whose folders lie there
+          assert.match("it lies inside what is to be copied", result.stderr)
+        else
+          assert.equal(0, result.exit_code, result.stderr)
+        end
+      end
+      assert.equal("out\n", place:run({}, { argv = { "ls", "here" } }).stdout)
+    end))
+
     it("follows a link in the sandbox to a file, and replaces one here", within(function(place)
       place:ok({ "exec", "b", "echo old >f; ln -s f link; mkdir d; ln -s d ld" })
       place:ok({ "cp", "lfile", "b:link" })

@@ -15,8 +15,10 @@ local function split(word)
   return nil, word
 end
 
-local function last_part(path)
-  return path:gsub("/+$", ""):match("([^/]+)$")
+--- The name that a path ends in; nil where that is none, as with . and .. and /.
+local function own_name(path)
+  local last = path:gsub("/+$", ""):match("[^/]*$")
+  return last ~= "" and last ~= "." and last ~= ".." and last or nil
 end
 
 local function stat_local(path)
@@ -44,17 +46,17 @@ local function check_kind(path, facts)
   end
 end
 
---- As `cp -r` does: into a folder that exists, else to exactly that path. A source that ends in /. means its contents.
+--- As `cp -r` does: into a folder that exists, else to exactly that path. A source without a name of its own, such as
+--- one that ends in /., means its contents.
 local function target(from, to, source, existing, where)
   if not source then
     errors.raise("not_found", ("cp: there is no %s %s"):format(from, where))
   end
   check_kind(from, source)
   check_kind(to, existing)
-  local contents = from:match("/%.$") or from == "."
-  local into = existing and existing.type == "dir" or to:match("/$")
-  if into and not contents then
-    return (to:gsub("/+$", "")) .. "/" .. last_part(from)
+  local into, name = existing and existing.type == "dir" or to:match("/$"), own_name(from)
+  if into and name then
+    return (to:gsub("/+$", "")) .. "/" .. name
   end
   return to
 end
@@ -74,7 +76,7 @@ return {
   summary = "copy files or folders into a sandbox or out of it",
   about = "As `cp -r` does. TO is the name of the copy, unless it is a folder that is there or ends in /: then the\n"
     .. "copy goes into it, under its own name. Folders that are missing are made. FROM/. means what is in the\n"
-    .. "folder: it goes into TO itself. Otherwise a / at the end of FROM changes nothing.\n"
+    .. "folder, and so does .. or /: it goes into TO itself. Otherwise a / at the end of FROM changes nothing.\n"
     .. "A folder that is there already keeps what else it has, and files of the same names are replaced; a file\n"
     .. "never replaces a folder, nor a folder a file. Modes are kept, owners are not.\n"
     .. "A link that is named is followed, also one in a sandbox to a file that is replaced; one here is replaced\n"
