@@ -135,6 +135,7 @@ describe("ssh: a command whose connection", function()
         end)
         assert.is_false(ok)
         assert.are.equal("unavailable", err.kind)
+        assert.is_truthy(err.message:find("the connection to 127.0.0.1 port %d+ "), err.message)
         assert.are.equal("usable\n", box:exec("echo usable").stdout) -- which kills what could not be reached before
         until_true("nothing survives", function()
           return marked.count(mark) == 0

@@ -55,14 +55,13 @@ bool ssh_lib_err(struct lum_ssh *ssh, int rc, struct lum_err *err, const char *w
   if (libssh2_session_last_error(ssh->lib, &said, NULL, 0) == LIBSSH2_ERROR_EAGAIN)
     said = NULL; /* what was said before */
   enum lum_kind kind = kind_of(rc);
-  lum_err_set(err, kind, "%s: %s", what, said && *said ? said : "failed");
+  if (kind == LUM_UNAVAILABLE)
+    ssh_set_lost(ssh, err, "was lost");
+  else
+    lum_err_set(err, kind, "%s: %s", what, said && *said ? said : "failed");
   err->code = rc;
-  if (kind == LUM_UNAVAILABLE) {
-    err->retryable = true;
-    snprintf(err->name, sizeof err->name, "SSH_LOST");
-  } else if (rc == LIBSSH2_ERROR_CHANNEL_FAILURE) {
+  if (rc == LIBSSH2_ERROR_CHANNEL_FAILURE)
     snprintf(err->name, sizeof err->name, "SSH_REFUSED");
-  }
   return false;
 }
 
