@@ -191,29 +191,33 @@ local function env(name)
 end
 
 --- A folder of the user: that of a variable of the XDG specification, which wants relative paths to be ignored, else
---- one below HOME.
-local function user_folder(variable, below)
+--- one below HOME. Without a HOME, as in services, there is none that would be private and last.
+local function user_folder(own, variable, below)
   local path = env(variable)
   if path and path:sub(1, 1) == "/" then
     return path .. "/luarium"
   end
-  local home = env("HOME") or "/tmp"
-  if home:sub(1, 1) ~= "/" then
+  local home = env("HOME")
+  if not home then
+    errors.raise("invalid", ("the variable HOME is not set: set it, or %s"):format(own))
+  elseif home:sub(1, 1) ~= "/" then
     errors.raise("invalid", ("the variable HOME is %q: expected an absolute path"):format(home))
   end
   return home .. below .. "/luarium"
 end
 
---- Where state is kept; not made here. Raises `invalid` for a HOME that is no absolute path.
+--- Where state is kept; not made here. Raises `invalid` for a HOME that is missing or no absolute path.
 ---@return string
 function M.state_dir()
-  return settings.state_dir or env("LUARIUM_STATE_DIR") or user_folder("XDG_STATE_HOME", "/.local/state")
+  return settings.state_dir or env("LUARIUM_STATE_DIR")
+    or user_folder("LUARIUM_STATE_DIR", "XDG_STATE_HOME", "/.local/state")
 end
 
 --- Where what can be made again is kept, such as git mirrors. Raises as state_dir.
 ---@return string
 function M.cache_dir()
-  return settings.cache_dir or env("LUARIUM_CACHE_DIR") or user_folder("XDG_CACHE_HOME", "/.cache")
+  return settings.cache_dir or env("LUARIUM_CACHE_DIR")
+    or user_folder("LUARIUM_CACHE_DIR", "XDG_CACHE_HOME", "/.cache")
 end
 
 --- The provider's name that counts: the argument, LUARIUM_PROVIDER, SANDBOX_PROVIDER, the configured default, local.
