@@ -6,6 +6,10 @@
 -- The agent is a command line that changes files. It gets the prompt on standard input and as $PROMPT.
 local luarium = require "luarium"
 
+-- Seconds beside the agent and its tests: the clone, the results. What a crash leaves is past its end then, and
+-- `luarium destroy --expired` ends it.
+local THE_REST = 3600
+
 local function measured(durations, name, fn)
   local began = luarium.monotonic()
   local result = fn()
@@ -110,7 +114,10 @@ return {
     check_keys(input)
     local summary, said
     do
-      local box <close> = luarium.create { name = input.name, image = input.image, network = input.network or nil }
+      local box <close> = luarium.create {
+        name = input.name, image = input.image, network = input.network or nil,
+        timeout = input.agent_timeout + input.tests_timeout + THE_REST,
+      }
       summary, said = work(box, input, run)
     end
     if not run.silent then

@@ -78,6 +78,19 @@ describe("scripts/", function()
     assert.equal(1, select(2, place:ok({ "logs" }):gsub("sbx_%w+", ""))) -- no sandbox was made for nothing
   end))
 
+  it("agent_task.lua leaves nothing without an end when the program is killed", within(function(place)
+    repositories(place, "app")
+    local process = place:spawn({ "run", "--json", script("agent_task"), "repo=file://" .. place.dir .. "/app", "prompt=x",
+      "agent=echo at work; sleep 60", "agent_timeout=100", "tests_timeout=50" })
+    program.read_until(process, "at work\\n")
+    process:kill("KILL")
+    task.await(process:wait())
+    local left = json.decode(place:ok({ "ls", "--json" }))
+    assert.equal(1, #left)
+    local seconds = left[1].expires_at - left[1].created_at
+    assert.is_true(seconds > 150 and seconds < 2 * 3600, tostring(seconds))
+  end))
+
   it("agent_task.lua keeps the results of a task that failed, and fails", within(function(place)
     repositories(place, "app")
     local words = { "run", "-q", script("agent_task"), "repo=file://" .. place.dir .. "/app", "prompt=x",
