@@ -88,7 +88,7 @@ return {
     print_table(rows)
     print("report: " .. run:write("summary.json", { jobs = rows, failed = failed }))
     if failed > 0 then
-      error(("%d of %d failed"):format(failed, #jobs), 0)
+      luarium.error.raise("io", ("%d of %d failed (what there is of them is in %s)"):format(failed, #jobs, run.out))
     end
   end,
 }

@@ -116,7 +116,8 @@ describe("scripts/", function()
     local result = place:run({ "run", "-q", script("fan_out"), base .. "one", base .. "none", base .. "two",
       "prompt=good", "prompt=bad", "agent=cat > NEW", "tests=grep -q good NEW", "concurrency=2", "--out", "results" })
     assert.equal(1, result.exit_code)
-    assert.truthy(result.stderr:find("4 of 6 failed", 1, true), result.stderr)
+    assert.truthy(result.stderr:find("4 of 6 failed (what there is of them is in results)", 1, true), result.stderr)
+    assert.falsy(result.stderr:find("hint:", 1, true), result.stderr)
     local rows = {}
     for name, state in result.stdout:gmatch("(%d%d%-%w+) +(%w+)") do
       rows[#rows + 1] = name .. " " .. state
