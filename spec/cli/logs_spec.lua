@@ -49,6 +49,20 @@ describe("luarium logs", function()
     assert.match("there is no sandbox 'other'", place:run({ "logs", "other" }).stderr)
   end))
 
+  it("of a name that several had is that of the last, and says so", within(function(place)
+    local id
+    for _, word in ipairs({ "first", "second" }) do
+      id = place:ok({ "create", "--name", "again" }):gsub("\n", "")
+      place:ok({ "exec", "again", "echo " .. word })
+      place:ok({ "destroy", "again" })
+    end
+    local result = place:run({ "logs", "again" })
+    assert.matches("second\n", result.stdout)
+    assert.falsy(result.stdout:find("first", 1, true), result.stdout)
+    assert.equal(("luarium: %s, the last of 2 called 'again'; `luarium logs` lists them\n"):format(id), result.stderr)
+    assert.matches("fits 2 logs: sbx_", place:run({ "logs", id:sub(1, 9) }).stderr, 1, true)
+  end))
+
   it("of a fork begins with the fork, and is found by its name when that is gone", within(function(place)
     saving.write(place)
     place.env.LUARIUM_PROVIDER = "saving"

@@ -8,25 +8,29 @@ local task = require "luarium.task"
 
 local LOOK = 0.2 -- seconds between two looks at a log that is followed
 
---- The id of a sandbox that is there, or whose log is.
-local function find(luarium, outlog, text)
+--- The id of a sandbox that is there, or whose log is: of several that are gone and had the same name, the last.
+local function find(context, luarium, outlog, text)
   local ok, record = pcall(boxes.find, luarium, text)
   if ok then
     return record.id
   elseif record.kind ~= "not_found" then
     error(record, 0)
   end
-  local found = {}
+  local found, last, namesakes = {}, nil, 0
   for _, kept in ipairs(outlog.kept()) do
-    if kept.name == text or boxes.is_part(text, kept.id) then
+    if kept.name == text then
+      last, namesakes = kept.id, namesakes + 1
+    elseif boxes.is_part(text, kept.id) then
       found[#found + 1] = kept.id
     end
   end
-  if #found > 1 then
+  if namesakes > 1 then
+    context:note("luarium: %s, the last of %d called '%s'; `luarium logs` lists them", last, namesakes, text)
+  elseif not last and #found > 1 then
     errors.raise("invalid", ("'%s' fits %d logs: %s"):format(text, #found, table.concat(found, ", ")),
       { data = { hint = "luarium logs" } })
   end
-  return found[1] or error(record, 0)
+  return last or found[1] or error(record, 0)
 end
 
 --- What the reader could not read is not kept secret.
@@ -156,10 +160,11 @@ return {
   summary = "show what a sandbox wrote and what was done to it",
   about = "Output of commands and the operations of every luarium command of this machine on the sandbox, without\n"
     .. "secrets; at most the last 8 MiB. Without BOX, a list of the logs there are: those of sandboxes that are gone\n"
-    .. "are kept until there are 400. With --follow it goes on until the sandbox is destroyed. What a job writes is\n"
-    .. "in the sandbox: --job and --jobs read it there, with --follow until they end, and with --tail so many lines\n"
-    .. "of each of their streams. The log has of it what scripts have followed, with the job's name, and that is what\n"
-    .. "is left when the sandbox is gone. Programs that embed Luarium write no log.",
+    .. "are kept until there are 400, and a name that several had means the last. With --follow it goes on until the\n"
+    .. "sandbox is destroyed. What a job writes is in the sandbox: --job and --jobs read it there, with --follow\n"
+    .. "until they end, and with --tail so many lines of each of their streams. The log has of it what scripts have\n"
+    .. "followed, with the job's name, and that is what is left when the sandbox is gone. Programs that embed\n"
+    .. "Luarium write no log.",
   example = "luarium logs demo --tail 20\nluarium logs demo -f\nluarium logs demo --job build -f\nluarium logs",
   arguments = { { "box", optional = true, about = "id, its beginning or end, or name; without: list the logs" } },
   options = {
@@ -177,7 +182,7 @@ return {
       if not args.box then
         return list(context, luarium, outlog)
       end
-      local id = find(luarium, outlog, args.box)
+      local id = find(context, luarium, outlog, args.box)
       local is_there = require("luarium.registry").find(id) ~= nil
       if is_there and (args.jobs or #args.job > 0) then
         outlog.only_view()
