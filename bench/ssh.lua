@@ -187,7 +187,7 @@ M.cases = {
   transfer_case("upload", "libssh2", nil, 0.9),
   transfer_case("download", "libssh2", nil, 0.9),
   transfer_case("upload", "sftp", nil, 0.9),
-  transfer_case("download", "sftp", nil, 0.9), -- libssh2 alone is below it: 16 bytes a call of the cipher
+  transfer_case("download", "sftp", nil, 0.9), -- one session of libssh2 is below it: 16 bytes a call of the cipher
   transfer_case("upload", "sftp", DELAY, 3),
   transfer_case("download", "sftp", DELAY, 3),
 }

@@ -222,7 +222,7 @@ local function command_of(box, command, options)
   return {
     argv = command.argv, env = options.env, cookie = "LUARIUM_SANDBOX=" .. box.external_id, root = box.data.root,
     cwd = options.cwd or box.cwd, merge = options.merge, pty = options.pty, cols = options.cols,
-    rows = options.rows,
+    rows = options.rows, over = options.over,
   }
 end
 

@@ -12,6 +12,8 @@ local PREFIX = native.crypto.hex_encode(native.crypto.random(8))
 local SLOW = 0.03 -- seconds from asking for a shell to its first word
 local CLEARING = 5 -- seconds that a host may take to clear away what ran before, while it refuses what is next
 local PATIENCE = 2 -- seconds of the longest pause before another try
+local SPARE_PATIENCE = 3 -- seconds that a connection may take which can be done without
+local REFUSED = 300 -- seconds without another try after it was refused
 local LINGER = 1 -- seconds that a connection beyond the first one stays without a command
 local FIRST_WORD = 10 -- seconds that a login shell has at least until it begins the first command
 local NEXT_WORD = 60 -- the same on a host where commands have begun before: it may be busy with many of them
@@ -24,6 +26,7 @@ local NEXT_WORD = 60 -- the same on a host where commands have begun before: it 
 ---@field pinned boolean? it stays open although no command runs: ports lead through it
 ---@field warm table? a shell that waits for a command
 ---@field full boolean? the host allows no more than run now
+---@field borrowed boolean? only who borrowed it uses it
 
 ---@class luarium.ssh.Pool
 ---@field target luarium.ssh.Target
@@ -34,6 +37,8 @@ local NEXT_WORD = 60 -- the same on a host where commands have begun before: it 
 ---@field welcome boolean? the host has let us in before
 ---@field careful boolean? the login shell is none of Bourne's family
 ---@field bash boolean? it is bash
+---@field borrowed integer connections that are borrowed
+---@field refused_until number? before that none is made that can be done without
 local Pool = {}
 Pool.__index = Pool
 
@@ -42,7 +47,7 @@ Pool.__index = Pool
 function M.new(target)
   return setmetatable({
     target = target, connections = {}, lock = task.semaphore(1, "a connection to " .. target.name), waiting = {},
-    orphans = {}, shells = 0, quickest = 0,
+    orphans = {}, shells = 0, quickest = 0, borrowed = 0,
   }, Pool)
 end
 
@@ -111,7 +116,8 @@ end
 local function free_one(self)
   local best
   for _, connection in ipairs(alive(self)) do
-    if connection.used < connection.limit and not connection.full and (not best or connection.used > best.used) then
+    local free = connection.used < connection.limit and not connection.full and not connection.borrowed
+    if free and (not best or connection.used > best.used) then
       best = connection
     end
   end
@@ -147,8 +153,8 @@ local function let_in(self)
   return sessions, err
 end
 
-local function connect(self)
-  local sessions, err = let_in(self)
+local function connect(self, try)
+  local sessions, err = try(self)
   if not sessions then
     return nil, err
   end
@@ -169,7 +175,7 @@ local function connect_in_turn(self, wanted)
     if connection or not wanted() then
       return connection, nil
     end
-    return connect(self)
+    return connect(self, let_in)
   end)
 end
 
@@ -238,6 +244,74 @@ function Pool:give_back(connection)
   wake(self)
 end
 
+-- ---- connections of their own ----
+
+local function idle_one(self)
+  for i, connection in ipairs(alive(self)) do
+    if i > 1 and connection.used == 0 and not (connection.pinned or connection.warm or connection.borrowed) then
+      return connection
+    end
+  end
+end
+
+local function connect_quickly(self)
+  if native.loop.monotonic() < (self.refused_until or 0) then
+    return nil
+  end
+  local sessions
+  local ok, failure = pcall(task.timeout, SPARE_PATIENCE, function()
+    sessions = login.connect(self.target)
+  end)
+  if not ok and (task.cancel_reason() or not errors.is(failure, "timeout")) then
+    error(failure, 0)
+  elseif not sessions then
+    self.refused_until = native.loop.monotonic() + REFUSED
+  end
+  return sessions
+end
+
+--- A connection that nobody else uses until it is released, beside the first one, which is left to commands. nil: none
+--- can be had now.
+---@async
+---@return luarium.ssh.Connection?
+function Pool:borrow()
+  return self.lock:with(function()
+    if self.closed or self.borrowed >= self.target.transfers then
+      return nil
+    end
+    local connection = idle_one(self)
+    if not connection and #self.connections < self.target.connections then
+      connection = connect(self, connect_quickly)
+    end
+    if connection then
+      disarm(connection)
+      connection.borrowed, connection.used = true, connection.used + 1
+      self.borrowed = self.borrowed + 1
+    end
+    return connection
+  end)
+end
+
+---@param connection luarium.ssh.Connection
+function Pool:release(connection)
+  connection.borrowed = nil
+  self.borrowed = self.borrowed - 1
+  self:give_back(connection)
+end
+
+--- The borrowed connection, or any other one.
+local function take(self, urgent, over)
+  if not over then
+    return self:take(urgent)
+  end
+  local err = over.session:error()
+  if err then
+    return nil, err
+  end
+  over.used = over.used + 1
+  return over
+end
+
 --- The shell that waits on a connection; the next one is started.
 ---@param connection luarium.ssh.Connection
 ---@return {channel: userdata, marker: string, marks_stderr: boolean}?
@@ -283,13 +357,14 @@ end
 ---@async
 ---@param request fun(connection: luarium.ssh.Connection): userdata?, luarium.Error? gives a channel
 ---@param urgent boolean?
+---@param over luarium.ssh.Connection? borrowed: no other is tried
 ---@return userdata? channel
 ---@return luarium.ssh.Connection|luarium.Error|table connection_or_err what is left of a command that may run all the
 ---  same is { channel, connection, err, raised }
-function Pool:open(request, urgent)
+function Pool:open(request, urgent, over)
   local lost, give_up = 0, nil
   while true do
-    local connection, err = self:take(urgent)
+    local connection, err = take(self, urgent, over)
     if not connection then
       return nil, err
     end
@@ -308,12 +383,12 @@ function Pool:open(request, urgent)
       channel:close()
     end
     self:give_back(connection)
-    if err.name == "SSH_REFUSED" and connection.used > 0 then
+    if err.name == "SSH_REFUSED" and connection.used > 0 and not over then
       connection.full = true
     elseif err.name == "SSH_REFUSED" and native.loop.monotonic() < (give_up or math.huge) then
       give_up = give_up or native.loop.monotonic() + CLEARING
       task.sleep(0.05)
-    elseif err.name == "SSH_LOST" and lost < 2 then
+    elseif err.name == "SSH_LOST" and lost < 2 and not over then
       lost = lost + 1
     else
       return nil, err

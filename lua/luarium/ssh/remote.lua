@@ -90,6 +90,18 @@ function Process:pour(writer)
   return await(self.channel:pour(writer))
 end
 
+--- Moves bytes between a file of this machine and the process, on a thread. Its connection must be borrowed.
+---@param file userdata of native.fs: a reader for its stdin, a writer for its stdout
+---@param up boolean
+---@param offset number
+---@param length number
+---@return number? count bytes; may be fewer
+---@return boolean|luarium.Error more_or_err false: no more can be moved; a read tells what has happened
+function Process:haul(file, up, offset, length)
+  local channel = self.channel
+  return await((up and channel.haul_from or channel.haul_into)(channel, file, offset, length))
+end
+
 function Process:write(bytes)
   return await(self.channel:write(bytes))
 end
@@ -222,6 +234,7 @@ end
 ---@field file string? where its first line waits for it
 ---@field own boolean? a script of ours: it ends by itself, and nothing of it has to be found again
 ---@field urgent boolean? without waiting for other commands to end
+---@field over luarium.ssh.Connection? borrowed, for this command
 ---@field timeout number? seconds
 
 local function check_size(command)
@@ -374,13 +387,13 @@ end
 local function ask(pool, command, cookie)
   local asked
   local channel, connection = pool:open(function(connection)
-    local shell = not (command.pty or command.window) and pool:take_shell(connection)
+    local shell = not (command.pty or command.window or command.over) and pool:take_shell(connection)
     asked = not shell and monotonic()
     if shell then
       return ask_warm(pool, shell, command, cookie)
     end
     return ask_cold(pool, connection, command, cookie)
-  end, command.urgent)
+  end, command.urgent, command.over)
   if channel and asked then
     pool:note_start(monotonic() - asked)
   end

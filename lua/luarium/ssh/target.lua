@@ -27,6 +27,8 @@ M.options = {
   idle = { type = "seconds", default = 300, about = "seconds that a connection stays open without a command" },
   max_sessions = { type = "integer", min = 1, default = 10, about = "commands at a time over one connection" },
   connections = { type = "integer", min = 1, default = 8, about = "connections at a time" },
+  transfers = { type = "integer", min = 1, max = 16, default = 2,
+    about = "connections that the parts of a large file go through; 1: none of their own" },
 }
 
 local function own_name()
@@ -178,6 +180,7 @@ function resolve(options, depth)
     accept_new = options.accept_new or values.stricthostkeychecking == "accept-new",
     connect_timeout = options.connect_timeout or 15, keepalive = options.keepalive or 15, idle = options.idle or 300,
     max_sessions = options.max_sessions or 10, connections = options.connections or 8,
+    transfers = options.transfers or 2,
   }
   local words = { h = host, n = name, r = target.user, p = tostring(target.port), u = own_name() }
   target.keys, target.given = keys_of(options, values, words)

@@ -1,8 +1,10 @@
---- Large files over long ways. A channel holds 2 MiB that the other side has not asked for yet, so that a stream
+--- Large files. Over long ways: a channel holds 2 MiB that the other side has not asked for yet, so that a stream
 --- carries no more than that in the time of a round trip. A file goes up in several streams at once, each with a part
---- of it; what comes down gets a larger window, which is ours to choose.
+--- of it; what comes down gets a larger window, which is ours to choose. Over short ways ciphering is what takes long:
+--- the parts go over connections of their own (luarium.ssh.lanes).
 local errors = require "luarium.error"
 local files = require "luarium.provider.emulate.files"
+local lanes = require "luarium.ssh.lanes"
 local native = require "luarium.native"
 local shell = require "luarium.provider.emulate.shell"
 local task = require "luarium.task"
@@ -21,19 +23,34 @@ local WINDOW = 32 * MIB
 
 -- Makes the file that the parts are written to, beside the target, and prints its path.
 local BEGIN = files.RESOLVE .. [[
-need dd stat chmod mv rm mkdir
+need cat dd stat chmod mv rm mkdir
 [ ! -d "$1" ] || exit 42
 resolve "$1" || exit 1
 [ -d "$folder" ] || mkdir -p "$folder" || exit 1
 exists "$path" && [ ! -f "$path" ] && exit 49
 temp=$folder/.luarium-$2
 (umask 077; : >"$temp") || exit 1
+dd iflag=fullblock </dev/null >>"$temp" 2>/dev/null || { rm -f "$temp"; exit 1; }
 printf %s "$temp"
 ]]
 
+-- What dd says first tells whether all of it came. When not, the connection was lost, perhaps for ever, and nobody else
+-- will remove the file.
 local PART = [[
-said=$(dd of="$1" bs=1048576 seek="$2" conv=notrunc 2>&1) || { echo "$said" >&2; exit 1; }
+[ -f "$1" ] || exit 48
+said=$(dd of="$1" bs=1048576 seek="$2" iflag=fullblock conv=notrunc 2>&1) || { echo "$said" >&2; exit 1; }
+case $said in
+  "$3 records in"*) ;;
+  *) rm -f "$1"; exit 48 ;;
+esac
 ]]
+
+--- The arguments of PART.
+local function part_args(temp, part)
+  local whole = math.floor(part.length / MIB)
+  local records = ("%s+%d"):format(shell.number(whole), part.length > whole * MIB and 1 or 0)
+  return { temp, shell.number(part.offset / MIB), records }
+end
 
 -- The whole file, put into place.
 local FINISH = files.RESOLVE .. [[
@@ -43,7 +60,11 @@ temp=$folder/.luarium-$2
 if [ -f "$path" ]; then
   facts=$(stat -c '%u:%g' "$path") && chown "$facts" "$temp" 2>/dev/null
 fi
-chmod "$4" "$temp" && mv -f "$temp" "$path"
+chmod "$4" "$temp" || exit 1
+if ! mv -f "$temp" "$path"; then
+  [ -f "$path" ] && cat "$temp" >"$path" || exit 1
+  rm -f "$temp"
+fi
 ]]
 
 local DROP = files.RESOLVE .. [[
@@ -67,7 +88,7 @@ local function send_part(self, box, what, part, tell)
     return nil, err
   end
   local sent = 0
-  local ok, result, fault = pcall(shell.exec, self, box, PART, { part.temp, shell.number(part.offset / MIB) }, {
+  local ok, result, fault = pcall(shell.exec, self, box, PART, part_args(part.temp, part), {
     stdin = function()
       local bytes, failure = await(reader:read())
       if failure then
@@ -85,23 +106,28 @@ local function send_part(self, box, what, part, tell)
     error(result, 0)
   end
   result, err = check(what, result, fault)
-  if result and sent < part.length then
+  if sent < part.length and (result or err.name == "EPIPE") then
     return nil, errors.new("io", ("%s: the file has become shorter meanwhile"):format(what), { name = "EPIPE" })
   end
   return result, err
 end
 
-local function send_parts(self, box, what, from, temp, size, on_progress)
-  local each = math.ceil(size / STREAMS / MIB) * MIB
-  local parts, done = {}, 0
-  for offset = 0, size - 1, each do
-    parts[#parts + 1] = { from = from, temp = temp, offset = offset, length = math.min(each, size - offset) }
-  end
-  local function tell(count)
+--- Tells how much there is of a file whose parts are counted.
+local function counter(size, on_progress)
+  local done = 0
+  return function(count)
     done = done + count
     if on_progress then
       on_progress(done, size)
     end
+  end
+end
+
+local function send_streams(self, box, what, from, temp, size, tell)
+  local each = math.ceil(size / STREAMS / MIB) * MIB
+  local parts = {}
+  for offset = 0, size - 1, each do
+    parts[#parts + 1] = { from = from, temp = temp, offset = offset, length = math.min(each, size - offset) }
   end
   task.map(parts, function(part)
     local ok, err = send_part(self, box, what, part, tell)
@@ -112,22 +138,51 @@ local function send_parts(self, box, what, from, temp, size, on_progress)
   return true
 end
 
-local function upload_parts(self, box, from, to, stat, options)
+local function send_lanes(machine, box, what, from, temp, size, tell)
+  local reader, err = await(fs.reader(from))
+  if not reader then
+    return nil, err
+  end
+  local ok, done = pcall(lanes.send, machine, what, {
+    box = box, file = reader, script = PART, tell = tell, args = function(part)
+      return part_args(temp, part)
+    end,
+  }, size)
+  reader:close()
+  if not ok then
+    error(done, 0)
+  end
+  return done
+end
+
+--- Sends a file in parts. False: that is not possible here, and nothing is left of it.
+---@param send fun(what: string, temp: string, tell: fun(count: integer)): boolean?, luarium.Error? false: as above
+---@return table|false|nil result
+---@return luarium.Error? err
+local function upload_parts(self, box, from, to, stat, options, send)
   local clean, err = shell.path(to)
   if not clean then
     return nil, err
   end
   local what = ("upload %s to %s"):format(shell.show(from), shell.show(to))
   local token = native.crypto.ulid()
-  local ended = false
-  return shell.guarded(function()
+  local ended, declined = false, false
+  local result, failure = shell.guarded(function()
     local begun
-    begun, err = check(what, shell.exec(self, box, BEGIN, { clean, token }))
+    begun, err = shell.exec(self, box, BEGIN, { clean, token })
     if not begun then
       return nil, err
+    elseif begun.exit_code ~= 0 then
+      declined = true -- the usual way finds another one, or tells what is wrong
+      return nil
     end
-    send_parts(self, box, what, from, begun.stdout, stat.size, options.on_progress)
-    local finished, fault = check(what, shell.exec(self, box, FINISH, {
+    local sent, fault = send(what, begun.stdout, counter(stat.size, options.on_progress))
+    if not sent then
+      declined = sent == false
+      return nil, fault
+    end
+    local finished
+    finished, fault = check(what, shell.exec(self, box, FINISH, {
       clean, token, shell.number(stat.size), ("%o"):format(stat.mode % 512),
     }))
     if not finished then
@@ -140,6 +195,10 @@ local function upload_parts(self, box, from, to, stat, options)
       shell.exec(self, box, DROP, { clean, token })
     end
   end)
+  if declined then
+    return false
+  end
+  return result, failure
 end
 
 --- As upload of the contract.
@@ -150,13 +209,21 @@ end
 ---@return table? result
 ---@return luarium.Error? err
 function M.upload(self, machine, box, from, to, options)
-  if machine.pool.quickest > FAR then
-    local stat = await(fs.stat(from))
-    if stat and stat.type == "file" and stat.size >= LARGE then
-      return upload_parts(self, box, from, to, stat, options or {})
-    end
+  local far = machine.pool.quickest > FAR
+  local stat = (far or lanes.wanted(machine)) and await(fs.stat(from))
+  local result, err = false, nil
+  if stat and stat.type == "file" and stat.size >= (far and LARGE or lanes.LEAST) then
+    result, err = upload_parts(self, box, from, to, stat, options or {}, function(what, temp, tell)
+      if far then
+        return send_streams(self, box, what, from, temp, stat.size, tell)
+      end
+      return send_lanes(machine, box, what, from, temp, stat.size, tell)
+    end)
   end
-  return transfer.upload(self, box, from, to, options)
+  if result == false then
+    return transfer.upload(self, box, from, to, options)
+  end
+  return result, err
 end
 
 --- As download of the contract.
@@ -167,10 +234,17 @@ end
 ---@return table? result
 ---@return luarium.Error? err
 function M.download(self, machine, box, from, to, options)
+  local far = machine.pool.quickest > FAR
   local wide = setmetatable({ call = function(_, _, _, command, given)
-    return machine:exec(box, command, given, machine.pool.quickest > FAR and WINDOW or nil)
+    return machine:exec(box, command, given, far and WINDOW or nil)
   end }, { __index = self })
-  return transfer.download(wide, box, from, to, options)
+  local large = not far and lanes.wanted(machine) and {
+    least = lanes.LEAST,
+    fetch = function(_, path, sink)
+      return lanes.fetch(self, machine, box, path, sink)
+    end,
+  } or nil
+  return transfer.download(wide, box, from, to, options, large)
 end
 
 return M

@@ -177,6 +177,18 @@ end
 ---  its stdout to by itself
 ---@field max_output integer? bytes; default 64 KiB
 
+--- A script with its arguments as a command.
+---@param script string
+---@param args string[]
+---@return string[] argv
+function M.argv(script, args)
+  local argv = { "sh", "-c", prelude .. script, "luarium" }
+  for _, arg in ipairs(args) do
+    argv[#argv + 1] = arg
+  end
+  return argv
+end
+
 --- Runs a script and returns the result of exec, whatever its exit code.
 ---@async
 ---@param self luarium.ProviderInstance
@@ -188,11 +200,7 @@ end
 ---@return luarium.Error? err
 function M.exec(self, box, script, args, options)
   options = options or {}
-  local argv = { "sh", "-c", prelude .. script, "luarium" }
-  for _, arg in ipairs(args) do
-    argv[#argv + 1] = arg
-  end
-  return self:call("exec", box, { argv = argv }, {
+  return self:call("exec", box, { argv = M.argv(script, args) }, {
     cwd = "/", stdin = options.stdin, on_stdout = options.on_stdout, sink = options.sink,
     max_output = options.max_output or OUTPUT_LIMIT,
   })

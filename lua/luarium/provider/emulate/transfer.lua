@@ -158,10 +158,14 @@ end
 
 -- ---- down ----
 
--- The first line says what follows: the bytes of a file, or a tar of a folder.
+-- The first line says what follows: the bytes of a file, or a tar of a folder. A file that is larger than $1 is left to
+-- somebody else.
 local PACK = [[
 need stat
-stat -L -c '%f %s' "$1" || exit 1
+most=$1
+shift
+facts=$(stat -L -c '%f %s' "$1") || exit 1
+echo "$facts"
 if [ -d "$1" ]; then
   need tar
   path=$1
@@ -172,6 +176,7 @@ if [ -d "$1" ]; then
   exec tar -cf - -C "$path" "$@" .
 fi
 [ -f "$1" ] || exit 49
+[ -z "$most" ] || [ "${facts#* }" -lt "$most" ] || exit 0
 need cat
 exec cat <"$1"
 ]]
@@ -314,6 +319,12 @@ local function download_failure(what, result)
   return shell.failure(what, result)
 end
 
+--- Another way for large files.
+---@class luarium.LargeFiles
+---@field least integer bytes from where it is taken
+---@field fetch fun(what: string, from: string, sink: {writer: userdata, total: integer, poured: fun(count: integer)}):
+---  boolean? ok, luarium.Error? err false: it cannot be done that way
+
 --- Copies a file or tree of the sandbox to exactly this local path, where it appears when it is complete. Links that
 --- lead out of the tree are left out and listed in `skipped`.
 ---@async
@@ -322,20 +333,23 @@ end
 ---@param from string absolute in the sandbox
 ---@param to string local path
 ---@param options luarium.TransferOptions?
+---@param large luarium.LargeFiles?
 ---@return {files: integer, bytes: integer, skipped: table}? result
 ---@return luarium.Error? err
-function M.download(self, box, from, to, options)
+function M.download(self, box, from, to, options, large)
   local clean, err = shell.path(from)
   if not clean then
     return nil, err
   end
   local what = ("download %s to %s"):format(shell.show(from), shell.show(to))
   options = options or {}
-  local into, args = receiver(what, (to:gsub("(.)/+$", "%1")), options), { clean }
+  local into, args = receiver(what, (to:gsub("(.)/+$", "%1")), options),
+    { large and shell.number(large.least) or "", clean }
   for _, arg in ipairs(exclusions(options.exclude)) do
     args[#args + 1] = arg
   end
-  return shell.guarded(function()
+  local declined = false
+  local done, failure = shell.guarded(function()
     local result, fault = shell.exec(self, box, PACK, args, { on_stdout = into.on_stdout, sink = into })
     if not result then
       return nil, fault
@@ -345,6 +359,13 @@ function M.download(self, box, from, to, options)
       return nil, fault
     elseif not into.sink then
       return nil, errors.new("protocol", what .. ": the sandbox sent nothing")
+    elseif large and into.sink.writer and into.sink.total >= large.least then
+      local ok
+      ok, fault = large.fetch(what, clean, { writer = into.sink.writer, total = into.sink.total, poured = into.poured })
+      if not ok then
+        declined = ok == false
+        return nil, fault
+      end
     end
     return into.sink.finish()
   end, function()
@@ -352,6 +373,10 @@ function M.download(self, box, from, to, options)
       into.sink.abort()
     end
   end)
+  if declined then
+    return M.download(self, box, from, to, options)
+  end
+  return done, failure
 end
 
 return M
