@@ -184,6 +184,9 @@ while :; do sleep 0.05; done
     terminal:see("^full screen, 24 80\n\n\n\n  here\n")
     assert.equal("1", (terminal:call("display-message", "-p", "#{alternate_on}"):gsub("\n", "")))
     place:ok({ "jobs", "demo", "--kill", "shell-1" })
+    terminal:see("shell %-%-attach demo\n.*ready>")
+    assert.equal("0", (terminal:call("display-message", "-p", "#{alternate_on}"):gsub("\n", "")))
+    usable(terminal)
   end))
 
   it("does not answer questions again that were answered", within({ "local" }, function(terminal)

@@ -141,6 +141,13 @@ local function describe(given)
 end
 M.describe = describe
 
+--- Undoes what a program has switched on. One that was not left may have been killed.
+local function put_back(seen, has_ended)
+  if not has_ended or seen:enter() ~= "" then
+    writer.of(1):push(seen:leave() .. "\r\n") -- the cursor is wherever the sandbox left it
+  end
+end
+
 --- Runs a command of the sandbox on our terminal until it ends or the detach key is pressed.
 ---@async
 ---@param context luarium.cli.Context
@@ -166,9 +173,8 @@ function M.run(context, box, command, given, key)
   process:close()
   if not ok then
     error(result, 0)
-  elseif not result then
-    writer.of(1):push(seen:leave() .. "\r\n") -- the cursor is wherever the sandbox left it
   end
+  put_back(seen, result ~= nil)
   return result
 end
 
@@ -187,43 +193,44 @@ local function look_back(job, rows, seen)
   return modes.screenful(bytes, rows), offset, status
 end
 
---- Until the job ends or the detach key is pressed.
-local function converse(job, input, key, offset, seen)
-  local process = job:connect({ offset = offset })
+--- Keys and output until the job ends, the connection does, or the detach key is pressed. How far the output was shown
+--- is at.offset.
+local function converse(job, process, input, key, at)
   local result
   local function is_all()
-    return result ~= nil and offset >= result.stdout_bytes
+    return result ~= nil and at.offset >= result.stdout_bytes
   end
-  local ok, left = pcall(talk, process, input, key, {
+  local left = talk(process, input, key, {
     resize = function(cols, rows)
       job:resize(cols, rows)
     end,
     is_all = function(chunk)
-      offset = offset + #chunk
-      seen:feed(chunk)
+      at.offset = at.offset + #chunk
+      at.seen:feed(chunk)
       return is_all()
     end,
     beside = function(close)
       result = job:wait({ max_output = 0 })
-      if not is_all() then
+      local shown
+      while not is_all() and shown ~= at.offset do
+        shown = at.offset
         task.sleep(REST)
       end
       close()
     end,
   })
-  process:close()
-  if not ok then
-    error(left, 0)
-  elseif left then
-    return nil
-  end
-  result = result or job:wait({ max_output = 0, timeout = 0 })
-  if not result then
-    errors.raise("unavailable", "the connection to " .. job.key .. " was cut")
-  elseif not is_all() or result.stderr_bytes > 0 then -- that is what kept it from having a terminal
-    job:follow({ stdout_offset = offset, on_stdout = writer.to(1), on_stderr = writer.to(1) })
-  end
-  return result
+  return left, result
+end
+
+--- What a stream still has; for a time, as nobody can leave meanwhile.
+local function show_rest(job, stream, offset)
+  local deadline = native.loop.monotonic() + 4 * REST
+  local show = writer.to(1)
+  repeat
+    local bytes, next_offset = job:read({ stream = stream, offset = offset })
+    offset = next_offset
+    show(bytes or "")
+  until (bytes or "") == "" or native.loop.monotonic() > deadline
 end
 
 --- The terminal of a job on ours, until it ends or the detach key is pressed.
@@ -236,28 +243,44 @@ end
 ---@return boolean? was_over it had ended before
 function M.attach(context, job, key, again)
   local cols, rows = tty.size(1)
-  local seen, offset = modes.new(), 0
+  local at, before = { seen = modes.new(), offset = 0 }, ""
   local show = writer.to(1)
   if again then
-    local text, next_offset, status = look_back(job, rows or 24, seen)
+    local text, offset, status = look_back(job, rows or 24, at.seen)
     if status.state ~= "running" then
       show(text .. (text:find("[^\n]$") and "\r\n" or ""))
       return job:wait({ max_output = 0 }), true
     end
-    offset = next_offset
-    show(seen:enter() .. text)
-  end
-  local ok, result = pcall(in_raw_mode, context, key, function(input, leave)
-    if again and cols then
+    at.offset, before = offset, at.seen:enter() .. text
+    if cols then
       job:resize(cols, rows, { redraw = true })
     end
-    return converse(job, input, leave, offset, seen)
-  end)
-  if not (ok and result) then
-    writer.of(1):push(seen:leave() .. "\r\n")
   end
+  local result
+  local ok, left = pcall(function()
+    local process = job:connect({ offset = at.offset })
+    local ok, left = pcall(in_raw_mode, context, key, function(input, leave)
+      local left
+      show(before) -- not earlier: who sees it may type
+      left, result = converse(job, process, input, leave, at)
+      return left
+    end)
+    process:close()
+    return ok and left or not ok and error(left, 0)
+  end)
+  put_back(at.seen, ok and not left)
   if not ok then
-    error(result, 0)
+    error(left, 0)
+  elseif left then
+    return nil
+  end
+  result = result or job:wait({ max_output = 0, timeout = 0 })
+  if not result then
+    errors.raise("unavailable", "the connection to " .. job.key .. " was cut")
+  end
+  show_rest(job, "stdout", at.offset)
+  if result.stderr_bytes > 0 then -- what kept it from having a terminal
+    show_rest(job, "stderr", 0)
   end
   return result
 end
