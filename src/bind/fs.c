@@ -337,10 +337,11 @@ struct writer_box {
 };
 
 struct lum_writer *lum_bind_check_writer(lua_State *L, int arg) {
-  struct writer_box *box = luaL_checkudata(L, arg, WRITER_CLASS);
-  luaL_argcheck(L, box->writer && !box->writer->closed, arg, "the writer is closed");
-  luaL_argcheck(L, !box->writer->busy, arg, "a write is under way");
-  return box->writer;
+  struct lum_writer *writer = ((struct writer_box *)luaL_checkudata(L, arg, WRITER_CLASS))->writer;
+  bool is_open = writer && !writer->closed;
+  luaL_argcheck(L, is_open, arg, "the writer is closed");
+  luaL_argcheck(L, is_open && !writer->busy, arg, "a write is under way");
+  return writer;
 }
 
 static int writer_write(lua_State *L) {

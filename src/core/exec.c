@@ -233,8 +233,10 @@ static bool start_child(struct exec *exec, const struct lum_exec_opts *opts,
   struct lum_spawn_opts spawn = opts->spawn;
   if (opts->input)
     spawn.in = LUM_STDIN_PIPE;
-  if (!lum_procs_scratch(exec->op.eng))
-    return lum_err_set(err, LUM_QUOTA, "process.run: out of memory");
+  if (!lum_procs_scratch(exec->op.eng)) {
+    lum_err_set(err, LUM_QUOTA, "process.run: out of memory");
+    return false;
+  }
   /* The pool looks for what is to be killed: without it nothing may begin. */
   if (!lum_pool_ready(exec->op.eng, err) || !lum_spawn(&spawn, spawned, err))
     return false;

@@ -84,7 +84,7 @@ bool lum_fs_atomic_commit(struct lum_fs_atomic *file, bool sync, struct lum_err 
 void lum_fs_atomic_close(struct lum_fs_atomic *file) {
   if (file->fd >= 0) {
     close(file->fd);
-    unlinkat(file->dir, file->temp, 0);
+    unlinkat(file->dir, file->temp, 0); /* NOLINT: what is open has a name */
   }
   if (file->dir >= 0)
     close(file->dir);

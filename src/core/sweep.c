@@ -360,13 +360,13 @@ static void activate(struct lum_sweeper *sweeper) {
   bool fits = count <= sweeper->list_size;
   sweeper->active = fits ? sweeper->list : sweeper->single;
   sweeper->active_count = sweeper->cookie_count = 0;
-  do {
-    struct lum_sweep *sweep = sweeper->waiting;
+  for (struct lum_sweep *sweep;
+       (sweep = sweeper->waiting) && (fits || sweeper->active_count == 0);) {
     sweeper->waiting = sweep->next;
     sweep->hits = 0;
     sweeper->cookie_count += sweep->cookie != NULL;
     sweeper->active[sweeper->active_count++] = sweep;
-  } while (sweeper->waiting && fits);
+  }
   if (!sweeper->waiting)
     sweeper->waiting_end = &sweeper->waiting;
   qsort(sweeper->active, sweeper->active_count, sizeof(struct lum_sweep *), compare_sweeps);
