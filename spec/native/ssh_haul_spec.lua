@@ -2,10 +2,10 @@
 local async = require "spec.support.async"
 local native = require "luarium.native"
 local peer = require "spec.support.peer"
+local proxies = require "spec.support.proxy"
 local scratch = require "spec.support.scratch"
 local sshd = require "spec.support.sshd"
 local task = require "luarium.task"
-local tcp_proxy = require "spec.support.tcp_proxy"
 
 local await = task.await
 
@@ -205,7 +205,7 @@ describe("native.ssh: haul", function()
   for _, action in ipairs({ "cut", "stall" }) do
     it("a connection that is lost is told: " .. action, async(30, function()
       with_dir(function(dir)
-        local proxy = tcp_proxy.start(server.port)
+        local proxy = proxies.start(server.port)
         local self, writer = connected({ port = proxy.port, keepalive = 0.3 }), writer_of(dir .. "/out")
         local channel = started(self, "exec cat /dev/zero")
         proxy:say("after 3000000 " .. action)
