@@ -1,5 +1,4 @@
 --- Sandboxes of providers that only one folder knows, used from another.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local scratch = require "spec.support.scratch"
@@ -12,15 +11,10 @@ copy.name = "acme"
 return require("luarium.provider").define(copy)
 ]]
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      place.project, place.other = place.dir .. "/project", place.dir .. "/other"
-      scratch.sh(("mkdir -m 755 %s %s; chmod 755 %s"):format(place.project, place.other, place.dir))
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  place.project, place.other = place.dir .. "/project", place.dir .. "/other"
+  scratch.sh(("mkdir -m 755 %s %s; chmod 755 %s"):format(place.project, place.other, place.dir))
+end)
 
 local function make(place, provider)
   return (place:ok({ "create", "--provider", provider, "--name", "demo" }, { cwd = place.project }):match("sbx_%w+"))

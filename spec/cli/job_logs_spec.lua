@@ -1,19 +1,13 @@
 --- `luarium logs` and jobs: their output is read from the sandbox, and told apart by name.
-local async = require "spec.support.async"
 local json = require "luarium.json"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 
 local TIME = "%d%d:%d%d:%d%d"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      place.id = place:ok({ "create", "--name", "demo" }):match("sbx_%w+")
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  place.id = place:ok({ "create", "--name", "demo" }):match("sbx_%w+")
+end)
 
 local function start(place, key, text)
   place:ok({ "exec", "-d", "--key", key, "demo", "--", "sh", "-c", text })

@@ -1,5 +1,4 @@
 --- Errors that users of commands see speak of commands and their options, not of functions of the API.
-local async = require "spec.support.async"
 local bwrap = require "spec.support.bwrap"
 local cli = require "luarium.cli"
 local errors = require "luarium.error"
@@ -7,14 +6,9 @@ local json = require "luarium.json"
 local program = require "spec.support.program"
 local terms = require "luarium.cli.terms"
 
-local function within(fn)
-  return async(60, function()
-    program.with(function(place)
-      place:ok({ "create", "--name", "demo" })
-      fn(place)
-    end)
-  end)
-end
+local within = program.within(60, function(place)
+  place:ok({ "create", "--name", "demo" })
+end)
 
 local function first_line(result)
   return (result.stderr:match("^[^\n]*"))
