@@ -10,7 +10,7 @@ local scratch = require "spec.support.scratch"
 local sshd = require "spec.support.sshd"
 local state = require "spec.support.state"
 local task = require "luarium.task"
-local tcp_proxy = require "spec.support.tcp_proxy"
+local proxies = require "spec.support.proxy"
 
 local PART = 33554432
 local sh = scratch.sh
@@ -262,7 +262,7 @@ describe("ssh: a large file that is disturbed", function()
   end
 
   it("ends with its deadline when the way falls silent, and leaves nothing", async(90, function()
-    local proxy = tcp_proxy.start(server.port)
+    local proxy = proxies.start(server.port)
     on_host(server, 4 * PART, function(world)
       world.box:write_file("big", "old")
       local err = failing(world, function(_, on_progress)
@@ -278,7 +278,7 @@ describe("ssh: a large file that is disturbed", function()
   end))
 
   it("is lost when the way falls silent for long", async(90, function()
-    local proxy = tcp_proxy.start(server.port)
+    local proxy = proxies.start(server.port)
     on_host(server, 4 * PART, function(world)
       sh(("cp %s/from %s"):format(world.dir, there(world)))
       local err = failing(world, down, function() proxy:say("stall") end)

@@ -101,10 +101,10 @@ static void leave(struct lum_ssh_channel *channel) {
   *at = channel->next;
   if (ssh->opening == channel)
     ssh->opening = NULL;
-  if (ssh->spare == channel) {
+  bool spare = ssh->spare == channel;
+  if (spare) {
     ssh->spare = NULL;
     ssh->tight = true;
-    ssh_channel_unref(channel);
   }
   if (channel->counted)
     ssh->load--;
@@ -113,6 +113,8 @@ static void leave(struct lum_ssh_channel *channel) {
     channel->timing = false;
     uv_close((uv_handle_t *)&channel->quiet, on_timer_closed);
   }
+  if (spare)
+    ssh_channel_unref(channel);
   ssh_channel_unref(channel);
 }
 
