@@ -183,6 +183,16 @@ describe("the display on a terminal", function()
     process:close()
   end))
 
+  it("is the one of a pipe where nobody knows the terminal", within(function(place)
+    place:write("script.lua", "luarium.with({}, function(box) box:exec('true') end)")
+    for _, term in ipairs({ "TERM=xterm", "TERM=dumb", "TERM=", "-u TERM" }) do
+      place:run({}, { argv = { "script", "-qc", ("env %s %s run script.lua"):format(term, place.program), "typed" } })
+      local text = place:read("typed")
+      assert.truthy(text:find(" exec true .*ok"), text)
+      assert.equal(term == "TERM=xterm", text:find("\27", 1, true) ~= nil, text)
+    end
+  end))
+
   it("shows no colours when NO_COLOR is set", within(function(place)
     local script = 'local box <close> = luarium.create() box:exec("true")'
     local process, _, read = run(place, script, 80, 24)

@@ -33,6 +33,15 @@ describe("luarium top", function()
     end)
   end))
 
+  it("prints a table on a terminal that cannot be moved about in", within(function(place)
+    tmux.with(place, 80, 40, function(terminal)
+      for _, unknown in ipairs({ "TERM=dumb", "TERM=", "-u TERM" }) do
+        terminal:enter("clear; env " .. unknown .. " luarium top --label n=3; echo code=$?")
+        terminal:see("^ID +NAME [^\n]*\n[^\n]*\nsbx_%w+ +box03 .*\ncode=0\n")
+      end
+    end)
+  end))
+
   it("prints a table without a terminal, and a list for machines", within(function(place)
     local text = place:ok({ "top", "--label", "n=3" })
     assert.truthy(text:find("^ID +NAME +PROVIDER +STATUS +AGE +IDLE +LEFT +LABELS\nsbx_%w+ +box03 [^\n]*\n$"), text)

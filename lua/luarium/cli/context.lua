@@ -20,7 +20,7 @@ local function wants_color(choice)
     return choice == "always"
   end
   local no_color = os.getenv("NO_COLOR")
-  if no_color and no_color ~= "" or os.getenv("TERM") == "dumb" then
+  if no_color and no_color ~= "" or require("luarium.cli.dumb")() then
     return false
   end
   return require("luarium.native").tty.isatty(2)

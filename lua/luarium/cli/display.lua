@@ -312,7 +312,7 @@ function M.open(context, script)
     end)
     return self
   end
-  self.live = native.tty.isatty(2) and os.getenv("TERM") ~= "dumb"
+  self.live = native.tty.isatty(2) and not require("luarium.cli.dumb")()
   self.color = context:has_color()
   if self.live then
     self.boxes = boxes.new(self.now)

@@ -20,7 +20,7 @@ M.environment = {
   { "LUARIUM_STATE_DIR", "records of sandboxes; default: $XDG_STATE_HOME/luarium, ~/.local/state/luarium" },
   { "LUARIUM_CACHE_DIR", "git mirrors; default: $XDG_CACHE_HOME/luarium, ~/.cache/luarium" },
   { "NO_COLOR", "when set, no colours" },
-  { "TERM", "`dumb`: no live display, no colours" },
+  { "TERM", "`dumb` or not set: no live display, no colours, no editing of lines" },
 }
 
 M.files = {

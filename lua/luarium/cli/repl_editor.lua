@@ -79,8 +79,7 @@ end
 ---@param context luarium.cli.Context
 ---@return luarium.cli.Editor?
 function M.open(context)
-  local term = os.getenv("TERM") or ""
-  if term == "" or term == "dumb" then
+  if require("luarium.cli.dumb")() then
     return nil
   end
   local line, err = native.line.open(0, 1, history.MAX_ENTRIES)

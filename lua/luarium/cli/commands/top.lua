@@ -150,8 +150,8 @@ end
 return {
   summary = "watch the sandboxes",
   about = "All sandboxes with their state, age, the time since anything was done or written, and the time that is\n"
-    .. "left, anew each second. Keys: q quits, arrows, j, k, Page Up and Page Down scroll. Without a terminal, or\n"
-    .. "with --once, it prints one table.",
+    .. "left, anew each second. Keys: q quits, arrows, j, k, Page Up and Page Down scroll. Without a terminal, on a\n"
+    .. "dumb one, or with --once, it prints one table.",
   example = "luarium top\nluarium top --once --label team=docs",
   options = {
     { "-l --label", value = "KEY=VALUE", type = "pair", many = true, about = "only those with this label" },
@@ -163,7 +163,7 @@ return {
       local filter = { provider = args.provider, labels = format.map(args.label) }
       if context.json then
         return context:print_json(with_times(boxes.facts(luarium.list(filter))))
-      elseif args.once or not (tty.isatty(0) and tty.isatty(1)) then
+      elseif args.once or not (tty.isatty(0) and tty.isatty(1)) or require("luarium.cli.dumb")() then
         context:write(format.table((rows_of(luarium, filter))))
         return boxes.note_broken(context, luarium.list(filter))
       end
