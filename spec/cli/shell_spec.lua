@@ -1,6 +1,8 @@
 --- `luarium shell` and `luarium exec -it` on a real terminal.
 local async = require "spec.support.async"
+local native = require "luarium.native"
 local program = require "spec.support.program"
+local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
 
 local sizes = { { 80, 24 }, { 200, 50 } }
@@ -84,6 +86,41 @@ describe("luarium shell", function()
     terminal:see("Killed.*ready>")
     usable(terminal)
   end))
+
+  --- All that a program can switch on, and what tmux tells of it.
+  local ALL = [[printf '\033[?104'; printf '9h\033[?25l\033[?1003h\033[?1006h\033[5;10r\033[?6h\033[?7l\033[?1h\033=]]
+    .. [[\033[4h\033(0\033)0\016\033[31;7m\033]0;title without an end']]
+  local function state(terminal)
+    return terminal:call("display-message", "-p", "-t", "spec", "alternate=#{alternate_on} cursor=#{cursor_flag} "
+      .. "mouse=#{mouse_any_flag}#{mouse_all_flag}#{mouse_sgr_flag} keypad=#{keypad_cursor_flag}#{keypad_flag} "
+      .. "insert=#{insert_flag} wrap=#{wrap_flag} origin=#{origin_flag} lines=#{scroll_region_upper},#{scroll_region_lower}")
+  end
+
+  for how, act in pairs({
+    ["it is left"] = function(terminal) terminal:keys("C-]") end,
+    ["it is told to end"] = function(_, _, pid) task.await(native.process.run({ argv = { "kill", pid } })) end,
+    ["it is killed"] = function(_, _, pid) task.await(native.process.run({ argv = { "kill", "-9", pid } })) end,
+    ["its sandbox is destroyed"] = function(_, place) place:ok({ "destroy", "demo" }) end,
+    ["its program ends like that"] = function(_, place) place:write("end", "") end,
+  }) do
+    it("gives the terminal back as it was when " .. how, within(80, 24, function(terminal, place)
+      place:write("all.sh", ALL .. "; echo $PPID >pid; while [ ! -e end ]; do sleep 0.05; done")
+      local before = state(terminal)
+      terminal:enter("luarium shell demo --cwd $PWD -- sh all.sh")
+      repeat
+        task.sleep(0.02)
+      until state(terminal):find("alternate=1 cursor=0 mouse=111 keypad=11 insert=1 wrap=0 origin=1 lines=4,9", 1, true)
+        and (place:read("pid") or ""):find("\n")
+      act(terminal, place, place:read("pid"):match("%d+"))
+      repeat
+        task.sleep(0.02)
+      until state(terminal) == before
+      terminal:enter("") -- the shell's own words about a killed program may have come too early
+      terminal:see("ready>\n*$")
+      terminal:enter("echo plain text")
+      terminal:see("\nplain text\nready>")
+    end))
+  end
 
   it("takes a large paste whole", within(80, 24, function(terminal, place)
     place:write("paste", ("0123456789abcdef\n"):rep(8192)) -- 136 KiB, more than the buffers between us hold

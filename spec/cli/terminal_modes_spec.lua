@@ -1,6 +1,9 @@
 --- What is remembered of a program's output, so that its terminal can be left and come back to.
 local modes = require "luarium.cli.terminal_modes"
 
+--- What is not remembered and always undone: insertion, sets of characters, colours.
+local USUAL = "\27[4l\27(B\27)B\15\27[0m"
+
 local function fed(...)
   local seen = modes.new()
   for _, text in ipairs({ ... }) do
@@ -13,14 +16,14 @@ describe("the modes of a terminal", function()
   it("are entered as the program had them, and left as they were before", function()
     local seen = fed("\27[?1049h\27[?25l\27[?1000;1006h\27[?2004h\27[?7l text \27[?1000l\27=")
     assert.equal("\27[?1049h\27[H\27[2J\27[?7l\27[?25l\27[?1006h\27[?2004h\27=", seen:enter())
-    assert.equal("\27>\27[?7h\27[?25h\27[?1006l\27[?2004l\27[?1049l\27[0m\27(B", seen:leave())
+    assert.equal("\27\\\27>\27[?7h\27[?25h\27[?1006l\27[?2004l\27[?1049l" .. USUAL, seen:leave())
   end)
 
   it("are none when all was undone", function()
     for _, text in ipairs({ "", "\27[?1049h\27[?25l\27[?25h\27[?1049l", "\27[?1h\27=\27>\27[?1l", "\27[?1049h\27c",
       "\27[>1u\27[<u", "\27[>4;2m\27[>4;0m", "\27[2;5r\27[r", "\27[?99999h\27[?3h\27[?1234567890123h", "\27[?h" }) do
       assert.equal("", fed(text):enter(), text)
-      assert.equal("\27[0m\27(B", fed(text):leave(), text)
+      assert.equal("\27\\" .. USUAL, fed(text):leave(), text)
     end
   end)
 

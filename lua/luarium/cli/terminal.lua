@@ -14,8 +14,10 @@ local M = {}
 
 local DETACH = "\29" -- Ctrl-], which shells and editors have no use for
 
---- What a crash leaves behind on the terminal is undone: other screen, cursor, bracketed paste, mouse, keys, colours.
-local LEAVE = "\27[?1049l\27[?25h\27[?2004l\27[?1000l\27[?1002l\27[?1003l\27[?1004l\27[?1006l\27[?1l\27>\27[0m\r\n"
+--- What a crash leaves behind on the terminal is undone: a sequence without an end, other screen, scrolling of some
+--- lines, cursor, bracketed paste, mouse, keys, colours, characters. The cursor goes to the last line.
+local LEAVE = "\27\\\27[?1049l\27[?6l\27[r\27[999;1H\27[?7h\27[?25h\27[?2004l\27[?1000l\27[?1002l\27[?1003l"
+  .. "\27[?1004l\27[?1006l\27[?1l\27>\27[4l\27(B\27)B\15\27[0m\r\n"
 
 --- Ends the program with advice unless both ends are a terminal.
 ---@param command string the command's name
@@ -171,10 +173,10 @@ function M.run(context, box, command, given, key)
     return not left and process:wait() or nil
   end)
   process:close()
+  put_back(seen, ok and result ~= nil)
   if not ok then
     error(result, 0)
   end
-  put_back(seen, result ~= nil)
   return result
 end
 

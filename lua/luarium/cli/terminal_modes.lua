@@ -110,10 +110,10 @@ function Modes:enter()
   return table.concat(parts)
 end
 
---- What brings it back.
+--- What brings it back, also from within a sequence without an end.
 ---@return string
 function Modes:leave()
-  local parts = { self.keys.u and "\27[<9u" or "", self.keys.m and "\27[>4m" or "", self.keypad and "\27>" or "",
+  local parts = { "\27\\", self.keys.u and "\27[<9u" or "", self.keys.m and "\27[>4m" or "", self.keypad and "\27>" or "",
     self.style and "\27[0 q" or "", self.region and "\0277\27[r\0278" or "" }
   local screen = ""
   for _, number in ipairs(sorted(self.modes)) do
@@ -124,7 +124,7 @@ function Modes:leave()
       parts[#parts + 1] = sequence
     end
   end
-  return table.concat(parts) .. screen .. "\27[0m\27(B"
+  return table.concat(parts) .. screen .. "\27[4l\27(B\27)B\15\27[0m"
 end
 
 -- ---- what was shown before ----
