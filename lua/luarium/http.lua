@@ -105,7 +105,9 @@ local function scalar(name, value)
   local kind = type(value)
   if kind == "number" and value == math.floor(value) and value > -2 ^ 53 and value < 2 ^ 53 then
     return ("%.0f"):format(value)
-  elseif kind == "string" or kind == "number" or kind == "boolean" then
+  elseif kind == "number" then
+    return require("luarium.text").number(value, "%.14g")
+  elseif kind == "string" or kind == "boolean" then
     return tostring(value)
   end
   errors.raise("invalid", ("http: query '%s': expected text, a number, a boolean or a list of them, got %s"):format(

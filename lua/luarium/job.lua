@@ -197,8 +197,8 @@ local function ask_start(box, given, options, key, wait)
   local argv = script.argv("start", key, native.crypto.hex_encode(native.crypto.random(16)),
     options.timeout and hundredths(math.max(options.timeout, 0.01)) or "0",
     fingerprint(given.argv, cwd, hash, options.pty), one_line(command.describe(given)),
-    ("%.3f"):format(native.loop.realtime()), shell.number(options.max_output or DEFAULT_OUTPUT), hundredths(wait), size,
-    cwd, shell.number(FIRST))
+    require("luarium.text").number(native.loop.realtime(), "%.3f"), shell.number(options.max_output or DEFAULT_OUTPUT),
+    hundredths(wait), size, cwd, shell.number(FIRST))
   for _, word in ipairs(options.pty and script.on_terminal(given.argv) or given.argv) do
     argv[#argv + 1] = word
   end

@@ -1,8 +1,17 @@
 --- JSON through lua-cjson, with limits fit for strangers' data: own instance, bounded depth. Numbers are written with
 --- 14 digits, the most lua-cjson can: larger whole numbers travel as strings.
-local cjson = require("cjson").new()
 local errors = require "luarium.error"
 local utf8 = require "luarium.utf8"
+
+--- Of a locale whose decimal point has several bytes: lua-cjson would end the process when it learns of it.
+local function no_such_point()
+  return errors.new("unsupported", "json: this locale's decimal point has several bytes: set LC_NUMERIC to C")
+end
+
+if #("%.1f"):format(0.5) ~= 3 then
+  error(no_such_point(), 0)
+end
+local cjson = require("cjson").new()
 
 cjson.decode_max_depth(200)
 cjson.encode_max_depth(200)
@@ -12,6 +21,18 @@ cjson.decode_invalid_numbers(false)
 cjson.encode_invalid_numbers(false)
 
 local M = { null = cjson.null }
+
+--- lua-cjson asks the locale for the decimal point when an instance is made, and a host may choose another afterwards.
+---@return luarium.Error?
+local function follow_locale()
+  local text = cjson.encode(0.5)
+  local ok, value = pcall(cjson.decode, "0.5")
+  if #text ~= 3 then
+    return no_such_point()
+  elseif text ~= "0.5" or not ok or value ~= 0.5 then
+    require("cjson").new() -- they all share what it learns
+  end
+end
 
 --- lua-cjson writes an empty table as an object; this text stands for an empty list until the value is written.
 local EMPTY_LIST = "\1empty list\1"
@@ -28,6 +49,10 @@ end
 ---@return string? text
 ---@return luarium.Error? err `invalid` when a value cannot be written as JSON
 function M.encode(value)
+  local fault = follow_locale()
+  if fault then
+    return nil, fault
+  end
   local ok, text = pcall(cjson.encode, value)
   if ok then
     return (text:gsub('"\\u0001empty list\\u0001"', "[]"))
@@ -108,6 +133,10 @@ end
 ---@return any value
 ---@return luarium.Error? err `protocol` when it is no JSON
 function M.decode(text)
+  local fault = follow_locale()
+  if fault then
+    return nil, fault
+  end
   local ok, value = pcall(cjson.decode, text)
   if ok then
     return value

@@ -24,4 +24,12 @@ function M.of_file(path)
   return text, reason
 end
 
+--- A number for a machine: with a point, whatever the locale has there.
+---@param n number
+---@param form string such as "%.3f"
+---@return string
+function M.number(n, form)
+  return (form:format(n):gsub("[^%w+-]+", "."))
+end
+
 return M

@@ -299,7 +299,7 @@ local function labels_of(spec, cwd)
   labels["luarium.labels"] = json.encode(json.array(names))
   labels["luarium.cwd"] = cwd
   labels["luarium.name"] = spec.name or ""
-  labels["luarium.expires"] = spec.expires_at and ("%.3f"):format(spec.expires_at) or ""
+  labels["luarium.expires"] = spec.expires_at and require("luarium.text").number(spec.expires_at, "%.3f") or ""
   return labels
 end
 
