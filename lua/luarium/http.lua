@@ -1,5 +1,6 @@
 --- The HTTP client: requests, streams and raw connections with plain options. A status is never turned into an
 --- error here; that is for whoever knows what the server means by it.
+local ascii = require "luarium.ascii"
 local check = require "luarium.check"
 local errors = require "luarium.error"
 local json = require "luarium.json"
@@ -146,7 +147,7 @@ end
 
 local function has_header(headers, wanted)
   for _, header in ipairs(headers) do
-    if header[1]:lower() == wanted then
+    if ascii.lower(header[1]) == wanted then
       return true
     end
   end
@@ -167,7 +168,7 @@ local function build_headers(options)
       local revealed = secret.reveal(value)
       secret.register_header(revealed, value.name)
       value = revealed
-    elseif type(value) == "string" and credentials[name:lower()] then
+    elseif type(value) == "string" and credentials[ascii.lower(name)] then
       secret.register_header(value, name)
     end
     headers[#headers + 1] = { name, type(value) == "string" and value or scalar(name, value) }

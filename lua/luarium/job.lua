@@ -1,5 +1,6 @@
 --- Jobs: commands that are detached in a sandbox, survive us, and are found again by their key. Built on nothing but
 --- exec; luarium.job.script is what runs inside. docs/jobs.md is the user's guide.
+local ascii = require "luarium.ascii"
 local check = require "luarium.check"
 local command = require "luarium.sandbox.command"
 local contract = require "luarium.provider.contract"
@@ -510,7 +511,7 @@ end
 ---@param signal string? such as "TERM"
 ---@return luarium.JobStatus
 function Job:kill(signal)
-  local name = tostring(signal or "KILL"):upper():gsub("^SIG", "")
+  local name = ascii.upper(tostring(signal or "KILL")):gsub("^SIG", "")
   if not reply.signals[name] then
     local near = check.nearest(name, check.keys(reply.signals))
     errors.raise("invalid", ("job:kill: there is no signal %s%s"):format(tostring(signal),

@@ -1,6 +1,7 @@
 --- Scripts: loading them as text into an environment of their own, their declared inputs, running them.
 ---
 --- A script is plain statements, or returns { description =, inputs = { name = row }, run = function(input, run) }.
+local ascii = require "luarium.ascii"
 local compat = require "luarium.compat"
 local duration = require "luarium.duration"
 local errors = require "luarium.error"
@@ -219,7 +220,7 @@ local converters = {
   integer = tonumber,
   boolean = function(text)
     local values = { ["true"] = true, yes = true, ["1"] = true, ["false"] = false, no = false, ["0"] = false }
-    return values[text:lower()]
+    return values[ascii.lower(text)]
   end,
   list = function(text)
     if text:match("^%s*%[") then

@@ -1,4 +1,5 @@
 --- Secrets are typed, so that they cannot be printed by accident, and every sink removes them by value.
+local ascii = require "luarium.ascii"
 local check = require "luarium.check"
 local errors = require "luarium.error"
 local native = require "luarium.native"
@@ -118,7 +119,7 @@ function M.register_header(value, name)
     return
   end
   M.register(token, name)
-  local login = scheme:lower() == "basic" and native.crypto and native.crypto.base64_decode(token)
+  local login = ascii.lower(scheme) == "basic" and native.crypto and native.crypto.base64_decode(token)
   local password = login and login:match("^[^:]*:(.+)$")
   if password then
     M.register(password, name)

@@ -1,13 +1,16 @@
 --- A host or a script that chooses a locale with another decimal point: what machines read has a point all the same.
 local json = require "luarium.json"
+local nginx = require "spec.support.nginx"
 local program = require "spec.support.program"
 
-local within = program.within(60, function(place)
-  local made = place:run({}, { argv = { "localedef", "-i", "de_DE", "-f", "UTF-8", "./comma" } })
-  assert(place:run({}, { argv = { "test", "-f", "comma/LC_NUMERIC" } }).exit_code == 0, made.stderr)
-  place:run({}, { argv = { "localedef", "-i", "ps_AF", "-f", "UTF-8", "./bytes" } })
-  place.env.LOCPATH = place.dir
-end)
+--- A test in a folder in which there is a locale, made of one of Debian's.
+local function with_locale(source, name, fn)
+  return program.within(60, function(place)
+    local made = place:run({}, { argv = { "localedef", "-i", source, "-f", "UTF-8", "./" .. name } })
+    assert(place:run({}, { argv = { "test", "-f", name .. "/LC_NUMERIC" } }).exit_code == 0, made.stderr)
+    place.env.LOCPATH = place.dir
+  end)(fn)
+end
 
 local SCRIPT = [[
   local json = require "luarium.json"
@@ -28,7 +31,7 @@ local SCRIPT = [[
 ]]
 
 describe("a decimal comma", function()
-  it("is in no JSON, no query and no record", within(function(place)
+  it("is in no JSON, no query and no record", with_locale("de_DE", "comma", function(place)
     place:write("script.lua", SCRIPT)
     local result
     for line in place:ok({ "run", "--json", "script.lua" }):gmatch("[^\n]+") do
@@ -43,12 +46,42 @@ describe("a decimal comma", function()
 end)
 
 describe("a decimal point of several bytes", function()
-  it("is refused", within(function(place)
+  it("is refused", with_locale("ps_AF", "bytes", function(place)
     for _, before in ipairs({ "", 'require "luarium.json"' }) do
       place:write("script.lua", before .. ' assert(os.setlocale("bytes")) luarium.create {}')
       local result = place:run({ "run", "-q", "script.lua" })
       assert.equal(1, result.exit_code)
       assert.match("^luarium: [^\n]*json: this locale's decimal point has several bytes: set LC_NUMERIC to C", result.stderr)
     end
+  end))
+end)
+
+describe("a locale in which i and I are no pair", function()
+  local server
+  setup(function()
+    local missing = nginx.missing()
+    assert(not missing, missing)
+    server = nginx.start({ locations = "location = /id { add_header X-ID 5; return 200 '$request_method'; }" })
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  it("changes no name of a header, an option, a signal or a host", with_locale("tr_TR", "dotless", function(place)
+    place:write("config", "HOST Box\n  IDENTITYFILE /key\n  IdentitiesOnly YES\n")
+    place:write("script.lua", ([[
+      assert(os.setlocale("dotless") and ("I"):lower() == "I" and ("i"):upper() == "i")
+      local response = require("luarium.http").request({ url = "%s" })
+      assert(response.headers["x-id"] == "5")
+      local known = require("luarium.ssh.settings").read("config", "box", "me", true)
+      assert(known.identityfile and known.identitiesonly == "YES")
+      local git = require("luarium.git.url").parse("HTTPS://GIT.EXAMPLE/a")
+      assert(git.scheme == "https" and git.host == "git.example", git.host)
+      luarium.with({}, function(box)
+        local job = box:job("sleep 60", { key = "one" })
+        job:kill("sigint")
+        assert(job:wait().signal == "SIGINT")
+      end)]]):format(server.url("/id")))
+    place:ok({ "run", "-q", "script.lua" })
   end))
 end)

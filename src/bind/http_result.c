@@ -3,7 +3,6 @@
  * callers look at little of it. */
 #include "http_bind.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #define RESULT_CLASS "luarium.http.result"
@@ -54,12 +53,13 @@ static void push_info(lua_State *L, const struct lum_http *http) {
 
 /* ---- parts ---- */
 
+/* Not with tolower: in a Turkish locale I has another small letter. */
 static void push_lower(lua_State *L, const char *name, size_t len) {
   char lower[LOWER_MAX];
   if (len > sizeof lower)
     len = sizeof lower;
   for (size_t i = 0; i < len; i++)
-    lower[i] = (char)tolower((unsigned char)name[i]);
+    lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
   lua_pushlstring(L, lower, len);
 }
 

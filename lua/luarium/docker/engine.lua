@@ -1,4 +1,5 @@
 --- A Docker or Podman engine: where it listens, the version of its interface, requests, errors by what they mean.
+local ascii = require "luarium.ascii"
 local client = require "luarium.provider.client"
 local errors = require "luarium.error"
 local http = require "luarium.http"
@@ -164,7 +165,7 @@ local MEANINGS = {
 ---@return string? kind
 ---@return string? name
 function M.meaning(text)
-  local lower = text:lower()
+  local lower = ascii.lower(text)
   for _, row in ipairs(MEANINGS) do
     if lower:find(row[1]) then
       return row[2], row[3]

@@ -1,4 +1,5 @@
 --- Finding containers: by their id, or all that carry our labels.
+local ascii = require "luarium.ascii"
 local container = require "luarium.docker.container"
 local http = require "luarium.http"
 local json = require "luarium.json"
@@ -27,7 +28,7 @@ end
 
 local function describe(id, state, labels, created)
   return {
-    external_id = id, status = STATUS[tostring(state):lower()] or tostring(state),
+    external_id = id, status = STATUS[ascii.lower(tostring(state))] or tostring(state),
     name = labels["luarium.name"] ~= "" and labels["luarium.name"] or nil, labels = options_of.own_labels(labels),
     created_at = seconds_of(created), expires_at = tonumber(labels["luarium.expires"]), cwd = labels["luarium.cwd"],
   }

@@ -1,5 +1,6 @@
 --- A live command in a container, for its holder: an exec of the engine over its hijacked connection, with the shell of
 --- luarium.docker.wrap around it. luarium.docker.spawn starts it, output reads it, outcome knows how it ended.
+local ascii = require "luarium.ascii"
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
 local outcome = require "luarium.docker.outcome"
@@ -146,7 +147,7 @@ end
 ---@return boolean? ok
 ---@return luarium.Error? err
 function Process:kill(signal)
-  local name = tostring(signal or "KILL"):upper():gsub("^SIG", "")
+  local name = ascii.upper(tostring(signal or "KILL")):gsub("^SIG", "")
   if output.both_marked(self) or self.settled then
     return nil, errors.new("not_found", "process.kill: it has ended", { name = "ESRCH" })
   elseif name == "KILL" or name == "9" then

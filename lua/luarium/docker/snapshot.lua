@@ -1,4 +1,5 @@
 --- Saved states, copies and volumes. A snapshot is an image with our label; processes are in neither.
+local ascii = require "luarium.ascii"
 local container = require "luarium.docker.container"
 local creation = require "luarium.docker.create"
 local errors = require "luarium.error"
@@ -181,7 +182,7 @@ local function copy_body(facts, image, id, name)
   body.Labels["luarium.of"] = "" -- that of its image
   body.HostConfig = pick(facts.HostConfig, HOST_FIELDS)
   for _, limit in ipairs(body.HostConfig.Ulimits or {}) do
-    limit.Name = limit.Name:gsub("^RLIMIT_", ""):lower() -- Podman says it one way and takes another
+    limit.Name = ascii.lower((limit.Name:gsub("^RLIMIT_", ""))) -- Podman says it one way and takes another
   end
   local ports, bindings = {}, {}
   for key, list in pairs((facts.HostConfig or {}).PortBindings or {}) do

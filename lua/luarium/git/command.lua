@@ -1,5 +1,6 @@
 --- Git commands: the environment they run in, the credential helper that hands a token to one of them, and what
 --- their complaints mean. Nothing here runs anything.
+local ascii = require "luarium.ascii"
 local check = require "luarium.check"
 local errors = require "luarium.error"
 local log = require "luarium.log"
@@ -230,7 +231,7 @@ local function headline(text)
 end
 
 local function find_complaint(text)
-  text = text:lower()
+  text = ascii.lower(text)
   for _, row in ipairs(complaints) do
     if text:find(row[1]) then
       return row

@@ -1,5 +1,6 @@
 --- Addresses of repositories: which are accepted, which server may be given a token for one, and one spelling for
 --- each, so that a mirror is found again. What is a credential in an address is taken out of it.
+local ascii = require "luarium.ascii"
 local errors = require "luarium.error"
 
 local M = {}
@@ -63,7 +64,7 @@ local function with_authority(scheme, rest)
   elseif path == "" or path == "/" then
     return invalid("the repository's address names only a server: expected %s://%s/path", scheme, host)
   end
-  local result = { scheme = scheme, host = host:lower(), path = path }
+  local result = { scheme = scheme, host = ascii.lower(host), path = path }
   local user, password
   if userinfo then
     user, password = userinfo:match("^([^:]*):?(.*)$")
@@ -96,7 +97,7 @@ local function scp_like(text)
   if not host or host == "" or login:sub(1, 1) == "-" or host:sub(1, 1) == "-" then
     return nil
   end
-  return { scheme = "ssh", host = host:lower(), path = path, url = text, origin = "ssh://" .. host:lower() }
+  return { scheme = "ssh", host = ascii.lower(host), path = path, url = text, origin = "ssh://" .. ascii.lower(host) }
 end
 
 local function parse(text)
@@ -119,7 +120,7 @@ local function parse(text)
     end
     return invalid("this is no repository's address: expected https://host/path, ssh://, user@host:path or a path")
   end
-  scheme = scheme:lower()
+  scheme = ascii.lower(scheme)
   if not schemes[scheme] then
     return invalid("'%s://' is refused: use https, http, ssh, git or file", scheme)
   elseif scheme == "file" then

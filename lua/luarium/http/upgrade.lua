@@ -1,5 +1,6 @@
 --- An HTTP/1.1 request that asks for the connection itself (Upgrade: websocket, tcp ...): when the server agrees, the
 --- bytes after its head are ours in both directions. The head is read here, strictly and bounded.
+local ascii = require "luarium.ascii"
 local errors = require "luarium.error"
 local native = require "luarium.native"
 local task = require "luarium.task"
@@ -62,7 +63,7 @@ local function parse_head(what, text)
     if not name then
       return nil, protocol(what, "the head of the answer is malformed")
     end
-    local key = name:lower()
+    local key = ascii.lower(name)
     headers[key] = headers[key] and headers[key] .. ", " .. value or value
     list[#list + 1] = { name, value }
   end
@@ -142,7 +143,7 @@ end
 local function read_body(what, handle, head, ahead)
   local next_bytes = source(what, handle, ahead)
   local length = head.headers["content-length"]
-  if (head.headers["transfer-encoding"] or ""):lower():find("chunked", 1, true) then
+  if ascii.lower(head.headers["transfer-encoding"] or ""):find("chunked", 1, true) then
     return chunked(what, next_bytes)
   elseif not length or not length:find("^%d+$") or head.status == 204 or head.status == 304 then
     return "" -- one that would last until the connection ends is not waited for

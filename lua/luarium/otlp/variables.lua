@@ -1,4 +1,5 @@
 --- The environment variables of OpenTelemetry, as options of luarium.otlp.
+local ascii = require "luarium.ascii"
 local secret = require "luarium.secret"
 
 local M = {}
@@ -77,7 +78,7 @@ end
 ---@return string? fault
 function M.read(getenv)
   local get = reader(getenv)
-  if (get("OTEL_SDK_DISABLED") or ""):lower() == "true" then
+  if ascii.lower(get("OTEL_SDK_DISABLED") or "") == "true" then
     return { disabled = true }
   end
   local fault = protocol_fault(get)
@@ -92,7 +93,7 @@ function M.read(getenv)
     options.headers, fault = headers_of(get(HEADERS))
   end
   for _, name in ipairs({ "traces", "metrics" }) do
-    if not has_otlp(get("OTEL_" .. name:upper() .. "_EXPORTER")) then
+    if not has_otlp(get("OTEL_" .. ascii.upper(name) .. "_EXPORTER")) then
       options[name] = false
     end
   end

@@ -1,5 +1,6 @@
 --- What an adapter for a vendor's HTTP interface needs beside its names and shapes: JSON, the auth header, errors by
 --- status, retries of what is safe to repeat, limits per account, pages, polling.
+local ascii = require "luarium.ascii"
 local check = require "luarium.check"
 local errors = require "luarium.error"
 local http = require "luarium.http"
@@ -211,7 +212,7 @@ end
 for _, method in ipairs({ "get", "delete" }) do
   --- The decoded body of an answer; `true` when it has none.
   Client[method] = function(self, path, options)
-    local request = { method = method:upper(), path = path }
+    local request = { method = ascii.upper(method), path = path }
     for key, value in pairs(options or {}) do
       request[key] = value
     end
@@ -226,7 +227,7 @@ end
 for _, method in ipairs({ "post", "put", "patch" }) do
   --- The same with a value to send as JSON.
   Client[method] = function(self, path, value, options)
-    local request = { method = method:upper(), path = path, json = value }
+    local request = { method = ascii.upper(method), path = path, json = value }
     for key, item in pairs(options or {}) do
       request[key] = item
     end

@@ -1,4 +1,5 @@
 --- ~/.ssh/config, as far as it says where a host is and how to get in.
+local ascii = require "luarium.ascii"
 local errors = require "luarium.error"
 local native = require "luarium.native"
 local task = require "luarium.task"
@@ -24,7 +25,7 @@ function M.matches(patterns, host)
   local found = false
   for word in patterns:gmatch("%S+") do
     local negated, pattern = word:match("^(!?)\"?(.-)\"?$")
-    if host:lower():match(lua_pattern(pattern:lower())) then
+    if ascii.lower(host):match(lua_pattern(ascii.lower(pattern))) then
       if negated == "!" then
         return false
       end
@@ -53,7 +54,7 @@ local function split(line)
   if not key then
     return "", "" -- nothing, or a comment
   end
-  return key:lower(), value:match('^"(.*)"$') or value
+  return ascii.lower(key), value:match('^"(.*)"$') or value
 end
 
 local function included(value, base)
@@ -101,7 +102,7 @@ local function judge(conditions, found, who)
       return unknown == nil, unknown
     end
     local holds
-    at, word = stop + 1, word:lower()
+    at, word = stop + 1, ascii.lower(word)
     if word == "all" then
       holds = true
     elseif word == "canonical" or word == "final" then

@@ -1,4 +1,5 @@
 --- Where to connect to and how: options first, then ~/.ssh/config, then what is usual.
+local ascii = require "luarium.ascii"
 local errors = require "luarium.error"
 local secret = require "luarium.secret"
 local settings = require "luarium.ssh.settings"
@@ -139,11 +140,11 @@ end
 --- The line of sh that leads to the host, when ~/.ssh/config has one and nobody says otherwise.
 local function proxy_of(options, values, words)
   local command = values.proxycommand
-  if not command or command:lower() == "none" or options.jump then
+  if not command or ascii.lower(command) == "none" or options.jump then
     return nil
   end
   local fault
-  if (values.proxyusefdpass or ""):lower() == "yes" then
+  if ascii.lower(values.proxyusefdpass or "") == "yes" then
     fault = values.places.proxyusefdpass .. ": a ProxyCommand that passes a descriptor (ProxyUseFdpass) cannot be used"
   end
   for letter in command:gmatch("%%(.)") do
@@ -175,7 +176,7 @@ function resolve(options, depth)
   local target = {
     host = host, alias = values.hostkeyalias or host, port = options.port or tonumber(values.port) or 22,
     user = options.user or values.user or own_name(), passphrase = options.passphrase, password = options.password,
-    agent = agent_of(options, values), only_keys = (values.identitiesonly or ""):lower() == "yes",
+    agent = agent_of(options, values), only_keys = ascii.lower(values.identitiesonly or "") == "yes",
     pins = as_list(options.host_key),
     accept_new = options.accept_new or values.stricthostkeychecking == "accept-new",
     connect_timeout = options.connect_timeout or 15, keepalive = options.keepalive or 15, idle = options.idle or 300,

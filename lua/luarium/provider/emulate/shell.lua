@@ -2,6 +2,7 @@
 ---
 --- A script gets its values as arguments, so that nothing needs quoting and every name works. It ends with one of the
 --- codes below when it knows what is wrong; otherwise the text of the tool that failed tells.
+local ascii = require "luarium.ascii"
 local errors = require "luarium.error"
 local log = require "luarium.log"
 local task = require "luarium.task"
@@ -62,7 +63,7 @@ local endings = {
 }
 
 local function ending_of(line)
-  local lower = line:lower():gsub("[%s%.]+$", "")
+  local lower = ascii.lower(line):gsub("[%s%.]+$", "")
   for _, row in ipairs(endings) do
     if lower:sub(-#row[1]) == row[1] then
       return row
