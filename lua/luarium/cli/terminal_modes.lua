@@ -113,8 +113,8 @@ end
 --- What brings it back, also from within a sequence without an end.
 ---@return string
 function Modes:leave()
-  local parts = { "\27\\", self.keys.u and "\27[<9u" or "", self.keys.m and "\27[>4m" or "", self.keypad and "\27>" or "",
-    self.style and "\27[0 q" or "", self.region and "\0277\27[r\0278" or "" }
+  local parts = { "\27\\", self.keys.u and "\27[<9u" or "", self.keys.m and "\27[>4m" or "",
+    self.keypad and "\27>" or "", self.style and "\27[0 q" or "", self.region and "\0277\27[r\0278" or "" }
   local screen = ""
   for _, number in ipairs(sorted(self.modes)) do
     local sequence = ("\27[?%d%s"):format(number, ON_FROM_THE_START[number] and "h" or "l")
