@@ -147,6 +147,13 @@ describe("docker: an engine that makes no sense", function()
     end
   end))
 
+  it("says nothing at all: it is asked once, for as long as it has", with(nil, function()
+    fake:hang("GET /_ping", "")
+    local err = failure("create", { id = "sbx_x", labels = {}, env = {} })
+    assert.equal("timeout", err.kind)
+    assert.equal("GET /_ping\n", fake:asked())
+  end))
+
   it("has events that are none: the sandbox is what it was", with(nil, function()
     fake:answer("GET /v1.41/containers/*/json", json(200, FACTS))
     fake:answer("GET /v1.41/containers/json*", json(200, '[{"Id":"' .. ID .. '"}]'))

@@ -160,10 +160,13 @@ local function once(self, request)
   return { body = request.raw and response.body or body, status = response.status, headers = response.headers }
 end
 
---- Whether another attempt is safe: the method may be repeated, or the first one surely did nothing.
-local function may_repeat(request)
+--- Whether another attempt is safe: the method may be repeated, or the first one surely did nothing. Who was given all
+--- the time of an attempt and has not answered is not asked again: a call would take several times its own limit.
+local function may_repeat(self, request, began)
+  local usual = type(self.options.http) == "table" and self.options.http.timeout or http.default_timeout
+  local limit = request.timeout or usual
   return function(err)
-    if not err.retryable then
+    if not err.retryable or err.kind == "timeout" and native.loop.monotonic() - began >= limit then
       return false
     end
     return request.safe or IDEMPOTENT[request.method] or err.kind == "rate_limited"
@@ -194,11 +197,11 @@ local request_template = {
 ---@return luarium.Error? err
 function Client:request(request)
   check.options(request, request_template, "client:request")
-  local policy = { on = may_repeat(request) }
-  for key, value in pairs(self.options.retry or {}) do
-    policy[key] = value
-  end
   local function attempt()
+    local policy = { on = may_repeat(self, request, native.loop.monotonic()) }
+    for key, value in pairs(self.options.retry or {}) do
+      policy[key] = value
+    end
     return retry.call(policy, function()
       return once(self, request)
     end)
