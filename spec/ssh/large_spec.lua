@@ -193,6 +193,23 @@ describe("ssh: large files where no further connection is let in", function()
   end
 end)
 
+describe("ssh: large files where further connections", function()
+  it("run no commands go the usual way", async(60, function()
+    on_own({ prepare = function(host)
+      scratch.write(host.dir .. "/first", ([[
+        [ -e DIR/who ] || echo "$SSH_CONNECTION" >DIR/who
+        [ "$(cat DIR/who)" = "$SSH_CONNECTION" ] || { echo "one is enough"; exit 1; }
+        exec sh -c "$SSH_ORIGINAL_COMMAND"]]):gsub("DIR", host.dir))
+    end, config = "ForceCommand exec sh DIR/first" }, 2 * PART, function(world)
+      up(world)
+      same(world.dir .. "/from", there(world))
+      down(world)
+      same(world.dir .. "/from", world.dir .. "/back")
+      nothing_left(world)
+    end)
+  end))
+end)
+
 describe("ssh: large files on a host with busybox alone", function()
   local busybox = sh("command -v busybox || true")
   local function with_tools(world_of)
@@ -344,14 +361,15 @@ describe("ssh: a large file that is disturbed", function()
       on_host(server, 4 * PART, function(world)
         sh(("cp %s/from %s"):format(world.dir, there(world)))
         local changed = false
-        world.told = 0
         world.pool.quickest = 0.001
-        world.box:download("big", world.dir .. "/back", { on_progress = function()
-          if not changed then
+        world.box:download("big", world.dir .. "/back", { on_progress = function(done)
+          if done > 0 and not changed then
             changed = true
+            world.most = world.pool.borrowed
             sh((change:gsub("%%s", there(world))))
           end
         end })
+        assert.is_true(world.most > 0)
         same(there(world), world.dir .. "/back")
         nothing_left(world)
       end)

@@ -63,15 +63,22 @@ end
 ---@field args fun(part: {offset: number, length: number}): string[]
 ---@field tell fun(count: integer) bytes that were moved
 
+--- The host has let us in once more and runs nothing there.
+local function is_refusal(err)
+  return err.name == "SSH_REFUSED" or err.name == "SSH_SHELL"
+end
+
 --- Runs the command of a part over a connection.
----@return integer moved bytes
+---@return integer? moved bytes; nil: nothing was done, the connection is of no use
 ---@return table result of exec
 local function run_part(machine, connection, job, part)
   local started = native.loop.monotonic()
   local process, err = machine:spawn(job.box, { argv = shell.argv(job.script, job.args(part)) }, {
     cwd = "/", over = connection,
   })
-  if not process then
+  if not process and is_refusal(err) then
+    return nil
+  elseif not process then
     error(err, 0)
   end
   local ok, moved = pcall(haul, process, job.file, job.up, part, job.tell)
@@ -93,17 +100,21 @@ end
 ---@param size integer bytes of the file
 ---@param job luarium.ssh.Haul
 ---@param check fun(part: table, moved: integer, result: table) raises when the part is not whole
----@return boolean ok false: no connection could be had, and nothing was done
+---@return boolean ok false: not all could be moved, for want of connections
 local function move(machine, size, job, check)
-  local parts, at, left = parts_of(size), 0, 0
-  local lanes = math.min(#parts, machine.target.transfers)
+  local parts = parts_of(size)
+  local left = #parts -- that are not whole yet
+  local lanes = math.min(left, machine.target.transfers)
   local over = task.event("the parts of a file")
   local function work(connection)
-    while at < #parts do
-      at = at + 1
-      left = left + 1
-      local part = parts[at]
-      check(part, run_part(machine, connection, job, part))
+    while parts[1] do
+      local part = table.remove(parts, 1)
+      local moved, result = run_part(machine, connection, job, part)
+      if not moved then
+        table.insert(parts, part)
+        return
+      end
+      check(part, moved, result)
       left = left - 1
     end
   end
@@ -117,7 +128,7 @@ local function move(machine, size, job, check)
       end
     end
     lanes = lanes - 1
-    if lanes == 0 or at == #parts and left == 0 then
+    if lanes == 0 or left == 0 then
       over:set()
     end
   end
@@ -128,7 +139,7 @@ local function move(machine, size, job, check)
     over:wait()
     scope:cancel("all parts are there") -- who still connects is not needed
   end, "parts of a file")
-  return at == #parts
+  return left == 0
 end
 
 --- Whether a file may go this way.
@@ -144,7 +155,7 @@ end
 ---@param what string for messages
 ---@param job luarium.ssh.Haul without `up`
 ---@param size integer
----@return boolean? ok false: no connection could be had
+---@return boolean? ok false: not all could be sent, for want of connections
 ---@return luarium.Error? err
 function M.send(machine, what, job, size)
   job.up = true
