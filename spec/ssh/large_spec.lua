@@ -12,7 +12,7 @@ local state = require "spec.support.state"
 local task = require "luarium.task"
 local proxies = require "spec.support.proxy"
 
-local PART = 33554432
+local LEAST = 67108864 -- bytes that count as large
 local sh = scratch.sh
 
 local server = peer("ssh: large files", sshd)
@@ -102,9 +102,9 @@ end
 
 describe("ssh: large files", function()
   for name, row in pairs({
-    ["one byte less than two parts go the usual way"] = { 2 * PART - 1, 0 },
-    ["exactly two parts"] = { 2 * PART, 2 },
-    ["one byte more than two parts"] = { 2 * PART + 1, 2 },
+    ["one byte less than large goes the usual way"] = { LEAST - 1, 0 },
+    ["exactly large"] = { LEAST, 2 },
+    ["one byte more"] = { LEAST + 1, 2 },
   }) do
     it(name, async(60, function()
       on_host(server, row[1], function(world)
@@ -116,22 +116,22 @@ describe("ssh: large files", function()
   end
 
   it("transfers = 1 keeps them on the connection that is there", async(60, function()
-    on_host(server, 2 * PART, function(world)
+    on_host(server, LEAST, function(world)
       round_trip(world, 0)
     end, { transfers = 1 })
   end))
 
   it("the limit of connections counts for them, too", async(60, function()
-    on_host(server, 2 * PART, function(world)
+    on_host(server, LEAST, function(world)
       round_trip(world, 1)
     end, { connections = 2 })
-    on_host(server, 2 * PART, function(world)
+    on_host(server, LEAST, function(world)
       round_trip(world, 0)
     end, { connections = 1 })
   end))
 
   it("several at once, beside commands: one has them, the others go the usual way", async(90, function()
-    on_host(server, 2 * PART, function(world)
+    on_host(server, LEAST, function(world)
       local commands, going = 0, true
       task.scope(function(scope)
         scope:spawn(function()
@@ -181,7 +181,7 @@ describe("ssh: large files where no further connection is let in", function()
     ["nobody answers any more"] = function(host) sh(("kill -STOP $(cat %s/pid)"):format(host.dir)) end,
   }) do
     it("go the usual way: " .. name, async(60, function()
-      on_own({}, 2 * PART, function(world)
+      on_own({}, LEAST, function(world)
         world.box:exec("true")
         local pid = sh(("cat %s/pid"):format(world.host.dir))
         refuse(world.host)
@@ -200,7 +200,7 @@ describe("ssh: large files where further connections", function()
         [ -e DIR/who ] || echo "$SSH_CONNECTION" >DIR/who
         [ "$(cat DIR/who)" = "$SSH_CONNECTION" ] || { echo "one is enough"; exit 1; }
         exec sh -c "$SSH_ORIGINAL_COMMAND"]]):gsub("DIR", host.dir))
-    end, config = "ForceCommand exec sh DIR/first" }, 2 * PART, function(world)
+    end, config = "ForceCommand exec sh DIR/first" }, LEAST, function(world)
       up(world)
       same(world.dir .. "/from", there(world))
       down(world)
@@ -221,14 +221,14 @@ describe("ssh: large files on a host with busybox alone", function()
   local with_it = scratch.it_if(it, pending, busybox ~= "", "busybox")
 
   with_it("in parts", async(60, function()
-    on_own(with_tools(function() end), 2 * PART + 7, function(world)
+    on_own(with_tools(function() end), LEAST + 7, function(world)
       assert.is_truthy(world.box:exec("dd --help 2>&1").stdout:find("BusyBox", 1, true))
       round_trip(world, 2)
     end)
   end))
 
   with_it("the usual way without dd", async(60, function()
-    on_own(with_tools(function(bin) sh("rm " .. bin .. "/dd") end), 2 * PART, function(world)
+    on_own(with_tools(function(bin) sh("rm " .. bin .. "/dd") end), LEAST, function(world)
       up(world)
       same(world.dir .. "/from", there(world))
       down(world)
@@ -264,7 +264,7 @@ describe("ssh: a large file that is disturbed", function()
     ["all connections are lost"] = function(world) return function() world.host:cut() end end,
   }) do
     it("is not there when " .. name, async(90, function()
-      on_own({}, 4 * PART, function(world)
+      on_own({}, 2 * LEAST, function(world)
         world.box:write_file("big", "old")
         assert.are.equal("unavailable", failing(world, up, cut(world)).kind)
         assert.are.equal("old", world.box:read_file("big"))
@@ -280,7 +280,7 @@ describe("ssh: a large file that is disturbed", function()
 
   it("ends with its deadline when the way falls silent, and leaves nothing", async(90, function()
     local proxy = proxies.start(server.port)
-    on_host(server, 4 * PART, function(world)
+    on_host(server, 2 * LEAST, function(world)
       world.box:write_file("big", "old")
       local err = failing(world, function(_, on_progress)
         task.timeout(3, up, world, on_progress)
@@ -296,7 +296,7 @@ describe("ssh: a large file that is disturbed", function()
 
   it("is lost when the way falls silent for long", async(90, function()
     local proxy = proxies.start(server.port)
-    on_host(server, 4 * PART, function(world)
+    on_host(server, 2 * LEAST, function(world)
       sh(("cp %s/from %s"):format(world.dir, there(world)))
       local err = failing(world, down, function() proxy:say("stall") end)
       proxy:say("go")
@@ -307,7 +307,7 @@ describe("ssh: a large file that is disturbed", function()
   end))
 
   it("can be called off at any moment", async(90, function()
-    on_host(server, 2 * PART, function(world)
+    on_host(server, LEAST, function(world)
       world.box:write_file("big", "old")
       for _, seconds in ipairs({ 0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3 }) do
         local ok, err = pcall(task.timeout, seconds, up, world)
@@ -333,7 +333,7 @@ describe("ssh: a large file that is disturbed", function()
 
   it("ends with its provider", async(60, function()
     for _, transfer in ipairs({ up, down }) do
-      on_host(server, 4 * PART, function(world)
+      on_host(server, 2 * LEAST, function(world)
         sh(("cp %s/from %s"):format(world.dir, there(world)))
         failing(world, transfer, function() world.pool:close() end)
         assert.is_false(scratch.exists(world.dir .. "/back"))
@@ -343,7 +343,7 @@ describe("ssh: a large file that is disturbed", function()
   end))
 
   it("and shrinks here is refused; what was there stays", async(60, function()
-    on_host(server, 4 * PART, function(world)
+    on_host(server, 2 * LEAST, function(world)
       world.box:write_file("big", "old")
       local err = failing(world, up, function() sh(("truncate -s 100M %s/from"):format(world.dir)) end)
       assert.are.equal("EPIPE", err.name)
@@ -358,7 +358,7 @@ describe("ssh: a large file that is disturbed", function()
     ["shrinks there"] = "truncate -s 70000000 %s",
   }) do
     it("and " .. name .. " comes as it is then", async(60, function()
-      on_host(server, 4 * PART, function(world)
+      on_host(server, 2 * LEAST, function(world)
         sh(("cp %s/from %s"):format(world.dir, there(world)))
         local changed = false
         world.pool.quickest = 0.001

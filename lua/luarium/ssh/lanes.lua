@@ -11,11 +11,11 @@ local M = {}
 
 local MIB = 1048576
 local GRACE = 5 -- seconds for killing the command of a part that was given up
-local PART = 32 * MIB -- bytes
-local BLOCK = 131072 -- bytes that dd reads at a time: whole parts are a multiple
+local PART_LEAST, PART_MOST = 16 * MIB, 128 * MIB -- bytes
+local BLOCK = 131072 -- bytes that dd reads at a time: parts are a multiple, but for the end
 
 --- Bytes of a file from where it is worth the connections.
-M.LEAST = 2 * PART
+M.LEAST = 64 * MIB
 
 --- Tells which file is there, and in which state.
 local LOOK = [[
@@ -28,10 +28,16 @@ need dd
 exec dd if="$1" bs="$2" skip="$3" count="$4"
 ]]
 
-local function parts_of(size)
-  local parts = {}
-  for offset = 0, size - 1, PART do
-    parts[#parts + 1] = { offset = offset, length = math.min(PART, size - offset) }
+--- Large ones first, since each has a command of its own, and small ones at the end, so that nobody waits long for the
+--- last one.
+local function parts_of(size, lanes)
+  local parts, offset = {}, 0
+  while offset < size do
+    local left = size - offset
+    local share = math.ceil(left / (2 * lanes) / MIB) * MIB
+    local length = math.min(left, math.max(PART_LEAST, math.min(PART_MOST, share)))
+    parts[#parts + 1] = { offset = offset, length = length }
+    offset = offset + length
   end
   return parts
 end
@@ -102,7 +108,7 @@ end
 ---@param check fun(part: table, moved: integer, result: table) raises when the part is not whole
 ---@return boolean ok false: not all could be moved, for want of connections
 local function move(machine, size, job, check)
-  local parts = parts_of(size)
+  local parts = parts_of(size, machine.target.transfers)
   local left = #parts -- that are not whole yet
   local lanes = math.min(left, machine.target.transfers)
   local over = task.event("the parts of a file")

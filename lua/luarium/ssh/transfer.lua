@@ -20,6 +20,7 @@ local FAR = 0.008 -- seconds for starting a command, from where several streams 
 local LARGE = 8 * MIB -- bytes of a file that is sent in parts
 local STREAMS = 8
 local WINDOW = 32 * MIB
+local BLOCK = 131072 -- bytes that dd writes at a time; parts begin at a multiple of it
 
 -- Makes the file that the parts are written to, beside the target, and prints its path.
 local BEGIN = files.RESOLVE .. [[
@@ -38,7 +39,7 @@ printf %s "$temp"
 -- will remove the file.
 local PART = [[
 [ -f "$1" ] || exit 48
-said=$(dd of="$1" bs=1048576 seek="$2" iflag=fullblock conv=notrunc 2>&1) || { echo "$said" >&2; exit 1; }
+said=$(dd of="$1" bs=131072 seek="$2" iflag=fullblock conv=notrunc 2>&1) || { echo "$said" >&2; exit 1; }
 case $said in
   "$3 records in"*) ;;
   *) rm -f "$1"; exit 48 ;;
@@ -47,9 +48,9 @@ esac
 
 --- The arguments of PART.
 local function part_args(temp, part)
-  local whole = math.floor(part.length / MIB)
-  local records = ("%s+%d"):format(shell.number(whole), part.length > whole * MIB and 1 or 0)
-  return { temp, shell.number(part.offset / MIB), records }
+  local whole = math.floor(part.length / BLOCK)
+  local records = ("%s+%d"):format(shell.number(whole), part.length > whole * BLOCK and 1 or 0)
+  return { temp, shell.number(part.offset / BLOCK), records }
 end
 
 -- The whole file, put into place.
