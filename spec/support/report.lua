@@ -20,12 +20,25 @@ return function(options)
     return tostring(message)
   end
 
+  local MOST = 8000 -- bytes of a message: a comparison may show all of two large values
+
+  --- What may be printed of a message, whatever is in it.
+  local function shown(message)
+    if #message > MOST then
+      message = message:sub(1, MOST) .. (" [and %d bytes more]"):format(#message - MOST)
+    end
+    local unfit = message:find("%z") and "[%z\1-\8\11-\31\127-\255]" or "[\1-\8\11-\31\127]" -- bytes, or else text
+    return (message:gsub(unfit, function(byte)
+      return ("\\x%02X"):format(byte:byte())
+    end):gsub("\n", "\n  "))
+  end
+
   local function problem(kind, element, message, debug)
     out("%s: %s", kind, handler.getFullName(element))
     if element.trace and element.trace.short_src then
       out("  at %s:%d", element.trace.short_src, element.trace.currentline)
     end
-    out("  %s", (text(message):gsub("\n", "\n  ")))
+    out("  %s", shown(text(message)))
     if type(debug) == "table" and debug.traceback and not text(message):find("stack traceback", 1, true) then
       out("  %s", (debug.traceback:gsub("\n", "\n  ")))
     end
