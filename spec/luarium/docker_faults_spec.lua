@@ -69,6 +69,29 @@ describe("docker, an answer is lost:", function()
     assert.is_false(box:exists("/work/log"))
   end))
 
+  it("exec, when what lets it begin is lost on the way: it never does", with({}, function(box)
+    local client = config.provider("docker").state.engine
+    local hijack = client.hijack
+    finally(function()
+      client.hijack = nil -- the method again
+    end)
+    function client.hijack(...)
+      local connection, err = hijack(...)
+      return connection and setmetatable({ write = function()
+        return connection:finish_write() -- the engine sees the end, and nothing before it
+      end }, { __index = function(_, name)
+        return function(_, ...)
+          return connection[name](connection, ...)
+        end
+      end }), err
+    end
+    local err = error_of(box.exec, box, "echo ran >>/work/log", { timeout = 30 })
+    client.hijack = nil
+    assert.same({ "unavailable", "exec: the connection was lost before the command began" }, { err.kind,
+      err.message:match("exec: the .*") })
+    assert.is_false(box:exists("/work/log"))
+  end))
+
   it("destroy", async(60, function()
     local box = sandbox.create({ provider = "docker" })
     proxy:say("drop DELETE /")

@@ -4,10 +4,12 @@ local native = require "luarium.native"
 local output = require "luarium.docker.output"
 local run = require "luarium.docker.run"
 local task = require "luarium.task"
+local wrap = require "luarium.docker.wrap"
 
 local M = {}
 
 local CLEANUP = 30 -- seconds for ending what is left
+local SIGNALLED = 128 -- exit codes from here on: the shell around the command was killed
 
 function M.lost(self, text, cause)
   return errors.new("unavailable", ("exec: %s"):format(text), { cause = cause, provider = self.provider })
@@ -66,9 +68,12 @@ local function investigate(self)
       return nil, M.lost(self, "the connection to the engine was lost while the command ran: " .. fault.message, fault)
     end
   end
-  if not facts or self.cut or self.broken then
-    return nil, M.lost(self, facts and "a part of the command's output was lost: the connection was cut"
-      or "the connection was cut while the command ran; it is ended", self.broken)
+  if not facts then
+    return nil, M.lost(self, "the connection was cut while the command ran; it is ended", self.broken)
+  elseif facts.ExitCode == wrap.UNBEGUN then
+    return nil, M.lost(self, "the connection was lost before the command began", self.broken)
+  elseif self.cut or self.broken or facts.ExitCode < SIGNALLED then -- it would have written its marks
+    return nil, M.lost(self, "a part of the command's output was lost: the connection was cut", self.broken)
   end
   self.exit_code = facts.ExitCode
   return { exit_code = facts.ExitCode }

@@ -21,6 +21,9 @@ local MAX_STRING = 131071 -- what Linux takes as one argument or variable
 --- somebody else holds the streams, and 2 when that is not known.
 M.TAIL = 5
 
+--- The exit code of the shell when its caller went away before the command began. No mark goes with it.
+M.UNBEGUN = 121
+
 local SCRIPT = [[
 lum_mark=$1 lum_dir=$2 lum_merge=$3 lum_coded=$4; shift 4
 trap : HUP INT QUIT TERM USR1 USR2 ALRM
@@ -60,7 +63,7 @@ if ! cd "$lum_dir" 2>/dev/null; then
   exit 1
 fi
 printf '%s+%s\n' "$lum_mark" "$$" >&2
-read -r lum_text || exit 1
+read -r lum_text || exit 121
 exec 3>&2 2>/dev/null
 if [ "$lum_merge" ]; then
   (exec "$@" 2>&1 3>&-)
