@@ -78,8 +78,9 @@ function M.start(version)
   scratch.write(dir .. "/script.sh", SCRIPT)
   self:answer("GET /_ping", M.json(200, "OK", ("Api-Version: %s\r\n"):format(version or "1.41")))
   self.keeper = assert(io.popen(([[cd %s
-    socat UNIX-LISTEN:socket,fork,backlog=200 EXEC:"sh script.sh" >log 2>&1 & pid=$!
-    cat >/dev/null; kill $pid]]):format(dir), "w"))
+    setsid socat UNIX-LISTEN:socket,fork,backlog=200 EXEC:"sh script.sh" >log 2>&1 & pid=$!
+    cat >/dev/null; kill -KILL -$pid; wait $pid 2>/dev/null
+    while kill -0 -$pid 2>/dev/null; do sleep 0.01; done # those that answer write into the folder]]):format(dir), "w"))
   scratch.sh(("i=0; while ! [ -S %s/socket ] && [ $i -lt 500 ]; do i=$((i + 1)); sleep 0.01; done"):format(dir))
   return self
 end
