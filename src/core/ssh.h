@@ -33,8 +33,8 @@ void lum_ssh_unref(struct lum_ssh *ssh);
 /* Ends it with all its channels; what is pending completes as cancelled. Idempotent. */
 void lum_ssh_close(struct lum_ssh *ssh);
 
-/* LUM_OK while it lives, else why it ended. What has come is read first: it may be the end, and what
- * was given to a dead connection may have run. */
+/* LUM_OK while it lives, else why it ended. What has come is read first: it may be the end, and
+ * what was given to a dead connection may have run. */
 const struct lum_err *lum_ssh_error(struct lum_ssh *ssh);
 
 /* Channels in use, those that are just being closed included: what sshd counts as sessions. */
