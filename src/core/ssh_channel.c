@@ -101,10 +101,10 @@ static void leave(struct lum_ssh_channel *channel) {
   *at = channel->next;
   if (ssh->opening == channel)
     ssh->opening = NULL;
-  bool spare = ssh->spare == channel;
-  if (spare) {
+  if (ssh->spare == channel) {
     ssh->spare = NULL;
     ssh->tight = true;
+    channel->refs--; /* the list still has its own */
   }
   if (channel->counted)
     ssh->load--;
@@ -113,8 +113,6 @@ static void leave(struct lum_ssh_channel *channel) {
     channel->timing = false;
     uv_close((uv_handle_t *)&channel->quiet, on_timer_closed);
   }
-  if (spare)
-    ssh_channel_unref(channel);
   ssh_channel_unref(channel);
 }
 
