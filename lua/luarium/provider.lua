@@ -140,9 +140,7 @@ local function load_lua(name, path)
   if not chunk then
     errors.raise("invalid", "provider " .. name .. ": " .. message)
   end
-  local definition = accept(name, chunk(name), path)
-  files[definition] = path
-  return definition
+  return accept(name, chunk(name), path)
 end
 
 local function load_c(name, path)
@@ -155,13 +153,15 @@ local function load_c(name, path)
   if not open then
     errors.raise("invalid", ("provider %s: %s cannot be loaded: %s"):format(name, path, message))
   end
-  local definition = accept(name, open(name), path)
-  files[definition] = path
-  return definition
+  return accept(name, open(name), path)
 end
 
 local function load_file(name, path)
-  return (path:match("%.so$") and load_c or load_lua)(name, path)
+  local definition = (path:match("%.so$") and load_c or load_lua)(name, path)
+  if definition then
+    files[definition] = path
+  end
+  return definition
 end
 
 --- The file in M.path that an adapter of this name is loaded from, or nil.

@@ -2,8 +2,8 @@
 local compat = require "luarium.compat"
 local json = require "luarium.json"
 local program = require "spec.support.program"
-local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
+local until_true = require "spec.support.until_true"
 
 local within = program.within(60, function(place)
   place:ok({ "create", "--name", "demo" })
@@ -116,11 +116,10 @@ describe("luarium attach", function()
 
   it("of one whose supervisor was killed says so", within(function(place)
     place:ok({ "exec", "-d", "--key", "k", "demo", "echo said; kill -9 $PPID; sleep 1000" })
-    local result
-    repeat
-      task.sleep(0.05)
-      result = place:run({ "attach", "demo", "k" })
-    until result.exit_code ~= 0
+    local result = until_true("the end is known", function()
+      local attached = place:run({ "attach", "demo", "k" })
+      return attached.exit_code ~= 0 and attached
+    end)
     assert.equal(125, result.exit_code)
     assert.equal("said\n", result.stdout)
     assert.truthy(result.stderr:find("nobody knows how k ended: its supervisor was killed", 1, true), result.stderr)

@@ -1,8 +1,8 @@
 --- luarium repl on real terminals, with libedit, as a person types.
 local program = require "spec.support.program"
 local scratch = require "spec.support.scratch"
-local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
+local until_true = require "spec.support.until_true"
 
 local within = program.within(60)
 
@@ -32,9 +32,9 @@ end
 local function resize(screen, columns, rows)
   screen:resize(columns, rows)
   local tty = screen:call("display-message", "-p", "-t", "spec", "#{pane_tty}"):match("%S+")
-  while scratch.sh("stty size < " .. tty) ~= rows .. " " .. columns do
-    task.sleep(0.02)
-  end
+  until_true("the new size is there", function()
+    return scratch.sh("stty size < " .. tty) == rows .. " " .. columns
+  end)
 end
 
 local function process_id(place)
@@ -245,11 +245,9 @@ describe("luarium repl with libedit", function()
       screen:see("\n> half\n")
       screen:call("new-session", "-d", "-s", "other", "sleep 1000")
       screen:call("kill-session", "-t", "spec")
-      local code
-      repeat
-        task.sleep(0.02)
-        code = place:read("code")
-      until code and code ~= ""
+      local code = until_true("it has ended", function()
+        return place:read("code") ~= "" and place:read("code")
+      end)
       -- the signal, the end of input, or a last word that nobody could read: whatever came first
       assert.truthy(code == "129\n" or code == "0\n" or code == "141\n", code)
       screen:call("new-session", "-d", "-s", "spec", "sleep 1000")

@@ -4,6 +4,7 @@ local native = require "luarium.native"
 local program = require "spec.support.program"
 local task = require "luarium.task"
 local tmux = require "spec.support.tmux"
+local until_true = require "spec.support.until_true"
 
 local sizes = { { 80, 24 }, { 200, 50 } }
 
@@ -107,14 +108,14 @@ describe("luarium shell", function()
       place:write("all.sh", ALL .. "; echo $PPID >pid; while [ ! -e end ]; do sleep 0.05; done")
       local before = state(terminal)
       terminal:enter("luarium shell demo --cwd $PWD -- sh all.sh")
-      repeat
-        task.sleep(0.02)
-      until state(terminal):find("alternate=1 cursor=0 mouse=111 keypad=11 insert=1 wrap=0 origin=1 lines=4,9", 1, true)
-        and (place:read("pid") or ""):find("\n")
+      until_true("all is switched on", function()
+        return state(terminal):find("alternate=1 cursor=0 mouse=111 keypad=11 insert=1 wrap=0 origin=1 lines=4,9", 1, true)
+          and (place:read("pid") or ""):find("\n")
+      end)
       act(terminal, place, place:read("pid"):match("%d+"))
-      repeat
-        task.sleep(0.02)
-      until state(terminal) == before
+      until_true("all is as it was", function()
+        return state(terminal) == before
+      end)
       terminal:enter("") -- the shell's own words about a killed program may have come too early
       terminal:see("ready>\n*$")
       terminal:enter("echo plain text")

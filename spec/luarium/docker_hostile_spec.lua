@@ -1,7 +1,5 @@
 --- Archives that mean harm, from something that says of itself that it is an engine: a download ends with an error, and
 --- leaves nothing here, neither in its place nor beside it nor anywhere else.
-local async = require "spec.support.async"
-local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local errors = require "luarium.error"
 local fakes = require "spec.support.fake_docker"
@@ -28,19 +26,14 @@ end
 
 --- A test with such an engine: fn(fake, dir). What its archive is said to be comes as facts in JSON.
 local function with(fn)
-  return function()
+  return fakes.test(nil, function(fake)
     local dir = scratch.make()
-    local fake = fakes.start()
-    local finish = boxes.configure({ host = fake.host, image = "image:1" })
-    local ok, err = pcall(async(60, function()
-      fn(fake, dir)
-      config.provider("docker"):close()
-    end))
-    finish()
-    fake:stop()
+    local ok, err = pcall(fn, fake, dir)
     scratch.drop(dir)
-    assert(ok, err)
-  end
+    if not ok then
+      error(err, 0)
+    end
+  end)
 end
 
 local function send(fake, mode, archive)

@@ -1,6 +1,4 @@
 --- Engines that are too old, newer than we are, or none at all: each call ends, with an error that says what is wrong.
-local async = require "spec.support.async"
-local boxes = require "spec.support.docker_box"
 local config = require "luarium.config"
 local fakes = require "spec.support.fake_docker"
 local native = require "luarium.native"
@@ -20,27 +18,13 @@ local ID = ("ab"):rep(32)
 local HIJACKED = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\n"
   .. "Upgrade: tcp\r\n\r\n"
 
-local fake, finish
+local fake
 
-local function start(version)
-  fake = fakes.start(version)
-  finish = boxes.configure({ host = fake.host, image = "image:1" })
-end
-
---- A test with such an engine, in a task with a limit.
 local function with(version, fn)
-  return function()
-    start(version)
-    local ok, err = pcall(async(60, function()
-      fn()
-      config.provider("docker"):close()
-    end))
-    finish()
-    fake:stop()
-    if not ok then
-      error(err, 0)
-    end
-  end
+  return fakes.test(version, function(given)
+    fake = given
+    fn()
+  end)
 end
 
 local function call(...)

@@ -19,10 +19,7 @@ local function connected(options)
   local self = assert(native.ssh.session({
     host = "127.0.0.1", port = options.port or server.port, keepalive = options.keepalive,
   }))
-  assert(await(self:connect()))
-  assert(await(self:methods(scratch.sh("id -un"))))
-  assert(await(self:key(scratch.sh("id -un"), scratch.read(server.dir .. "/id"))))
-  return self
+  return server:log_in(self)
 end
 
 local function with_dir(fn)

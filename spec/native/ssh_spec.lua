@@ -18,11 +18,7 @@ local function session()
 end
 
 local function connected()
-  local self = session()
-  assert(await(self:connect()))
-  assert(await(self:methods(scratch.sh("id -un"))))
-  assert(await(self:key(scratch.sh("id -un"), scratch.read(server.dir .. "/id"))))
-  return self
+  return server:log_in(session())
 end
 
 --- What comes on both streams.

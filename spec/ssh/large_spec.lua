@@ -88,16 +88,27 @@ local function nothing_left(world)
   assert.are.equal("", sh(("find %s %s -name '.luarium-*'"):format(world.box.cwd, world.dir)))
 end
 
-local function round_trip(world, used)
+--- Up and down again; check(), if there is one, is called after each.
+local function both_ways(world, check)
   assert.are.equal(#scratch.read(world.dir .. "/from"), up(world).bytes)
   same(world.dir .. "/from", there(world))
-  assert.are.equal(used, world.most)
-  world.most = 0
+  if check then
+    check()
+  end
   down(world)
   same(world.dir .. "/from", world.dir .. "/back")
-  assert.are.equal(used, world.most)
+  if check then
+    check()
+  end
   os.remove(world.dir .. "/back")
   nothing_left(world)
+end
+
+local function round_trip(world, used)
+  both_ways(world, function()
+    assert.are.equal(used, world.most)
+    world.most = 0
+  end)
 end
 
 describe("ssh: large files", function()
@@ -200,13 +211,7 @@ describe("ssh: large files where further connections", function()
         [ -e DIR/who ] || echo "$SSH_CONNECTION" >DIR/who
         [ "$(cat DIR/who)" = "$SSH_CONNECTION" ] || { echo "one is enough"; exit 1; }
         exec sh -c "$SSH_ORIGINAL_COMMAND"]]):gsub("DIR", host.dir))
-    end, config = "ForceCommand exec sh DIR/first" }, LEAST, function(world)
-      up(world)
-      same(world.dir .. "/from", there(world))
-      down(world)
-      same(world.dir .. "/from", world.dir .. "/back")
-      nothing_left(world)
-    end)
+    end, config = "ForceCommand exec sh DIR/first" }, LEAST, both_ways)
   end))
 end)
 
@@ -228,13 +233,7 @@ describe("ssh: large files on a host with busybox alone", function()
   end))
 
   with_it("the usual way without dd", async(60, function()
-    on_own(with_tools(function(bin) sh("rm " .. bin .. "/dd") end), LEAST, function(world)
-      up(world)
-      same(world.dir .. "/from", there(world))
-      down(world)
-      same(world.dir .. "/from", world.dir .. "/back")
-      nothing_left(world)
-    end)
+    on_own(with_tools(function(bin) sh("rm " .. bin .. "/dd") end), LEAST, both_ways)
   end))
 end)
 

@@ -3,6 +3,9 @@
 ---   local fake = fakes.start()
 ---   fake:answer("GET /v1.41/containers/json*", fakes.json(200, "[]"))   fake:hang("POST *", "HTTP/1.1 101 ...")
 ---   fake.host   fake:asked()   fake:stop()
+local async = require "spec.support.async"
+local boxes = require "spec.support.docker_box"
+local config = require "luarium.config"
 local scratch = require "spec.support.scratch"
 
 local M = {}
@@ -83,6 +86,25 @@ function M.start(version)
     while kill -0 -$pid 2>/dev/null; do sleep 0.01; done # those that answer write into the folder]]):format(dir), "w"))
   scratch.sh(("i=0; while ! [ -S %s/socket ] && [ $i -lt 500 ]; do i=$((i + 1)); sleep 0.01; done"):format(dir))
   return self
+end
+
+--- A test with such an engine, in a task with a limit: fn(fake), with the provider `docker` leading to it.
+---@param version string?
+---@param fn fun(fake: table)
+function M.test(version, fn)
+  return function()
+    local fake = M.start(version)
+    local finish = boxes.configure({ host = fake.host, image = "image:1" })
+    local ok, err = pcall(async(60, function()
+      fn(fake)
+      config.provider("docker"):close()
+    end))
+    finish()
+    fake:stop()
+    if not ok then
+      error(err, 0)
+    end
+  end
 end
 
 return M

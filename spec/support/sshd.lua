@@ -76,6 +76,19 @@ function Server:key(name, kind, options)
   return path
 end
 
+--- Connects a native session and logs in with the key that every server takes.
+---@async
+---@param session userdata
+---@return userdata session
+function Server:log_in(session)
+  local await = require("luarium.task").await
+  local user = sh("id -un")
+  assert(await(session:connect()))
+  assert(await(session:methods(user)))
+  assert(await(session:key(user, scratch.read(self.dir .. "/id"))))
+  return session
+end
+
 --- The fingerprint of its host key.
 function Server:fingerprint()
   return sh("ssh-keygen -l -f " .. self.dir .. "/host_key.pub"):match("SHA256:%S+")

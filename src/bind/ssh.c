@@ -129,6 +129,11 @@ static int session_error(lua_State *L) {
   return 1;
 }
 
+static int session_look(lua_State *L) {
+  lum_ssh_look(lum_bind_check_ssh(L, 1));
+  return session_error(L);
+}
+
 static int session_close(lua_State *L) {
   struct session_box *box = luaL_checkudata(L, 1, SESSION_CLASS);
   if (box->ssh)
@@ -228,17 +233,10 @@ static int ssh_agent_keys(lua_State *L) {
 }
 
 static const luaL_Reg session_methods_list[] = {
-    {"connect", session_connect},
-    {"hostkey", session_hostkey},
-    {"methods", session_methods},
-    {"password", session_password},
-    {"key", session_key},
-    {"agent", session_agent},
-    {"load", session_load},
-    {"error", session_error},
-    {"exec", lum_ssh_bind_exec},
-    {"forward", session_forward},
-    {NULL, NULL},
+    {"connect", session_connect},   {"hostkey", session_hostkey}, {"methods", session_methods},
+    {"password", session_password}, {"key", session_key},         {"agent", session_agent},
+    {"load", session_load},         {"error", session_error},     {"look", session_look},
+    {"exec", lum_ssh_bind_exec},    {"forward", session_forward}, {NULL, NULL},
 };
 
 static const luaL_Reg session_endings[] = {

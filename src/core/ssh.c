@@ -522,10 +522,13 @@ void lum_ssh_close(struct lum_ssh *ssh) {
   lum_op_cancel(&ssh->life);
 }
 
-const struct lum_err *lum_ssh_error(struct lum_ssh *ssh) {
+void lum_ssh_look(struct lum_ssh *ssh) {
   if (!ssh->lent)
     ssh->dry = false;
   ssh_pump(ssh);
+}
+
+const struct lum_err *lum_ssh_error(const struct lum_ssh *ssh) {
   return &ssh->err;
 }
 

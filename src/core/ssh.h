@@ -33,9 +33,12 @@ void lum_ssh_unref(struct lum_ssh *ssh);
 /* Ends it with all its channels; what is pending completes as cancelled. Idempotent. */
 void lum_ssh_close(struct lum_ssh *ssh);
 
-/* LUM_OK while it lives, else why it ended. What has come is read first: it may be the end, and
- * what was given to a dead connection may have run. */
-const struct lum_err *lum_ssh_error(struct lum_ssh *ssh);
+/* Reads what has come, without waiting for the loop: it may be the end, and of what was given to a
+ * dead connection nobody knows whether it has run. */
+void lum_ssh_look(struct lum_ssh *ssh);
+
+/* LUM_OK while it lives, else why it ended, as far as that was read. */
+const struct lum_err *lum_ssh_error(const struct lum_ssh *ssh);
 
 /* Channels in use, those that are just being closed included: what sshd counts as sessions. */
 unsigned lum_ssh_load(const struct lum_ssh *ssh);

@@ -9,6 +9,10 @@ local M = {}
 
 local MOST = 1000 -- terminals that are kept in a sandbox
 
+local function called(box)
+  return box.name or box.id
+end
+
 local function is_ours(status)
   return status.terminal and status.key:find("^shell%-%d+$") ~= nil
 end
@@ -36,8 +40,8 @@ local function start(box, command, given)
       end -- else somebody was quicker
     end
   end
-  errors.raise("quota", ("%d terminals are kept in %s: end some"):format(MOST, box.name or box.id),
-    { data = { hint = "luarium jobs " .. (box.name or box.id) } })
+  errors.raise("quota", ("%d terminals are kept in %s: end some"):format(MOST, called(box)),
+    { data = { hint = "luarium jobs " .. called(box) } })
 end
 
 --- The terminal that a word names; without one, the only one there is. One that has ended is taken when none runs.
@@ -53,19 +57,19 @@ local function find(box, name, user)
       last = status.key
     end
   end
-  local box_name = box.name or box.id
   if #running > 1 then
-    errors.raise("invalid", ("%d terminals are kept in %s: %s"):format(#running, box_name, table.concat(running, ", ")),
-      { data = { hint = ("luarium shell %s --attach=%s"):format(box_name, running[#running]) } })
+    errors.raise("invalid", ("%d terminals are kept in %s: %s"):format(#running, called(box),
+      table.concat(running, ", ")),
+      { data = { hint = ("luarium shell %s --attach=%s"):format(called(box), running[#running]) } })
   elseif not running[1] and not last then
-    errors.raise("not_found", ("no terminal is kept in %s"):format(box_name),
-      { data = { hint = "luarium shell --keep " .. box_name } })
+    errors.raise("not_found", ("no terminal is kept in %s"):format(called(box)),
+      { data = { hint = "luarium shell --keep " .. called(box) } })
   end
   return box:attach(running[1] or last, { user = user })
 end
 
 local function way_back(box, key, user)
-  return ("luarium shell %s --attach=%s%s"):format(box.name or box.id, key, user and " --user " .. user or "")
+  return ("luarium shell %s --attach=%s%s"):format(called(box), key, user and " --user " .. user or "")
 end
 
 local function converse(context, box, job, args, again)
@@ -108,7 +112,7 @@ function M.open(context, box, command, args)
   if not tool then
     error(job, 0)
   end
-  context:note("luarium: %s has no `%s` for --keep: the detach key ends what runs here", box.name or box.id, tool)
+  context:note("luarium: %s has no `%s` for --keep: the detach key ends what runs here", called(box), tool)
 end
 
 --- Comes back to one.
@@ -121,7 +125,7 @@ function M.attach(context, box, args)
   local job = find(box, args.attach ~= true and args.attach or nil, args.user)
   if not job:status().terminal then
     errors.raise("conflict", job.key .. " is a job without a terminal",
-      { data = { hint = ("luarium attach %s %s"):format(box.name or box.id, job.key) } })
+      { data = { hint = ("luarium attach %s %s"):format(called(box), job.key) } })
   end
   return converse(context, box, job, args, true)
 end

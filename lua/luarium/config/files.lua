@@ -1,14 +1,6 @@
 --- Where configuration files are. Apart from the rest, so that a script that needs no sandbox does not load it all to
 --- learn that there are none.
-
-local function is_readable(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read("*a") -- nil for a folder
-  if file then
-    file:close()
-  end
-  return text ~= nil
-end
+local of_file = require("luarium.text").of_file
 
 --- The configuration files that exist, in the order in which they are read.
 ---@return string[]
@@ -16,7 +8,7 @@ return function()
   local found = {}
   local home = os.getenv("XDG_CONFIG_HOME") or (os.getenv("HOME") or "") .. "/.config"
   for _, path in ipairs({ "luarium.lua", home .. "/luarium/luarium.lua" }) do
-    if is_readable(path) then
+    if of_file(path) then -- a folder is none
       found[#found + 1] = path
     end
   end

@@ -82,14 +82,21 @@ local function need_script(c)
   end
 end
 
-check("a job can have a terminal, which is left and come back to", { needs = { "spawn" } }, function(c)
-  need_script(c)
-  local job = c.box:job("stty -echo; echo ready $(stty size); while read -r word; do echo \"<$word>\"; done; exit 5",
-    { key = c:unique(), pty = true, cols = 101, rows = 37, wait = 0 })
+--- A job with a terminal, which is gone when the check ends.
+local function start_job(c, command, options)
+  options.key, options.pty, options.wait = c:unique(), true, 0
+  local job = c.box:job(command, options)
   c:defer(function()
     job:kill()
     job:remove()
   end)
+  return job
+end
+
+check("a job can have a terminal, which is left and come back to", { needs = { "spawn" } }, function(c)
+  need_script(c)
+  local job = start_job(c, "stty -echo; echo ready $(stty size); while read -r word; do echo \"<$word>\"; done; exit 5",
+    { cols = 101, rows = 37 })
   local first = job:connect()
   c:defer(first.close, first)
   read_until(first, "ready 37 101\r\n")
@@ -108,12 +115,7 @@ end)
 
 check("a job's terminal can be resized", { needs = { "spawn" } }, function(c)
   need_script(c)
-  local job = c.box:job("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done",
-    { key = c:unique(), pty = true, wait = 0 })
-  c:defer(function()
-    job:kill()
-    job:remove()
-  end)
+  local job = start_job(c, "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done", {})
   local connection = job:connect()
   c:defer(connection.close, connection)
   read_until(connection, "ready\r\n")

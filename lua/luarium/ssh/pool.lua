@@ -1,5 +1,6 @@
 --- The connections to one host: opened when they are needed, each with as many commands at a time as the host allows.
 local errors = require "luarium.error"
+local in_time = require "luarium.task.in_time"
 local login = require "luarium.ssh.login"
 local native = require "luarium.native"
 local scheduler = require "luarium.task.scheduler"
@@ -105,7 +106,7 @@ end
 --- Those that still live; the others are forgotten.
 local function alive(self)
   for i = #self.connections, 1, -1 do
-    if self.connections[i].session:error() then
+    if self.connections[i].session:look() then
       close(self.connections[i])
       table.remove(self.connections, i)
     end
@@ -259,12 +260,10 @@ local function connect_quickly(self)
     return nil
   end
   local sessions
-  local ok, failure = pcall(task.timeout, SPARE_PATIENCE, function()
+  in_time(SPARE_PATIENCE, function()
     sessions = login.connect(self.target)
   end)
-  if not ok and (task.cancel_reason() or not errors.is(failure, "timeout")) then
-    error(failure, 0)
-  elseif not sessions then
+  if not sessions then
     self.refused_until = native.loop.monotonic() + REFUSED
   end
   return sessions
@@ -338,13 +337,10 @@ end
 local function begin(self, channel)
   local seconds = self:patience()
   local started, err
-  local ok, failure = pcall(task.timeout, seconds, function()
+  if in_time(seconds, function()
     started, err = task.await(channel:start())
-  end)
-  if ok then
+  end) then
     return started, err
-  elseif task.cancel_reason() or not errors.is(failure, "timeout") then
-    error(failure, 0)
   end
   return nil, errors.new("unavailable", ("ssh: the login shell on %s did not begin our command within %g s: does "
     .. "`ssh %s true` end there? See what the shell reads when it starts and the ForceCommand of its sshd; a shell "

@@ -1,6 +1,7 @@
 --- Commands on the host: started so that they can be found and killed there, with streams as a local process has.
 local compat = require "luarium.compat"
 local errors = require "luarium.error"
+local in_time = require "luarium.task.in_time"
 local emulate = require "luarium.provider.emulate.exec"
 local native = require "luarium.native"
 local scheduler = require "luarium.task.scheduler"
@@ -516,12 +517,9 @@ function M.run(pool, command, options)
   local limit, started = options.timeout, monotonic()
   local process, err
   if limit then
-    local ok, failure = pcall(task.timeout, limit, function()
+    if not in_time(limit, function()
       process, err = M.start(pool, command)
-    end)
-    if not ok and (task.cancel_reason() or not errors.is(failure, "timeout")) then
-      error(failure, 0)
-    elseif not ok then
+    end) then
       return {
         signal = "SIGKILL", stdout = "", stderr = "", stdout_bytes = 0, stderr_bytes = 0, truncated = false,
         timed_out = true, oom = false, duration = monotonic() - started,

@@ -103,6 +103,10 @@ function Session:load() end
 ---@return luarium.Error? err why it ended; nil while it lives
 function Session:error() end
 
+--- The same, having read what has come: before something is given to a session that was idle.
+---@return luarium.Error? err
+function Session:look() end
+
 function Session:close() end
 
 ---@class luarium.native.ssh.Channel
